@@ -2,6 +2,7 @@
 
 __all__ = [
     "BackmapError",
+    "BackmapWarning",
     "DataError",
     "GeometryError",
     "InputError",
@@ -46,3 +47,7 @@ class ModelError(BackmapError, RuntimeError):
 
 class DataError(BackmapError, ValueError):
     """A training shard or a training configuration is broken."""
+
+
+class BackmapWarning(UserWarning):
+    """Something was left out, dropped or repaired; the work goes on."""
