@@ -1,0 +1,1 @@
+"""Small data files of the package; each names its source and licence."""
