@@ -1,0 +1,1 @@
+"""Torch maths that knows no residue."""
