@@ -190,7 +190,6 @@ def compute_lengths_and_angles(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     box = np.asarray(box, np.float64)
     lengths = np.linalg.norm(box, axis=1)
     cosine = [
-        box[i] @ box[j] / (lengths[i] * lengths[j])
-        for i, j in ((1, 2), (0, 2), (0, 1))
+        box[i] @ box[j] / (lengths[i] * lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))
     ]
     return lengths, np.arccos(np.clip(cosine, -1.0, 1.0))

@@ -54,9 +54,10 @@ def test_a_box_smaller_than_the_cutoff_lists_each_residue_once() -> None:
     points = rng.uniform(0.0, 1.0, size=(1, 6, 3)).astype(np.float32)
     for box in (np.eye(3), np.array([[1.0, 0, 0], [0.3, 1.0, 0], [0, 0.2, 1.0]])):
         found = find_neighbors(points, 8, 2.0, box)
-        assert np.all(np.sort(found[0, :, :5]) == np.sort(
-            [[j for j in range(6) if j != i] for i in range(6)]
-        ))
+        assert np.all(
+            np.sort(found[0, :, :5])
+            == np.sort([[j for j in range(6) if j != i] for i in range(6)])
+        )
         assert np.all(found[0, :, 5:] == -1)
 
 

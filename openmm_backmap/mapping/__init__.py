@@ -1,0 +1,1 @@
+"""Who is who: mappings, topologies, and how atoms become beads."""

@@ -1,0 +1,159 @@
+"""Where one chain ends and the next begins: the segment rule."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from openmm_backmap.geometry.periodic import minimum_image
+from openmm_backmap.mapping.records import ResidueRecord
+
+__all__ = ["MAX_CONSECUTIVE", "MAX_OVER_GAP", "chain_name", "split_segments"]
+
+MAX_CONSECUTIVE = 0.8
+"""Farthest beads in nm of consecutive residues in one segment."""
+
+MAX_OVER_GAP = 0.48
+"""The same where residue numbers jump: 0.381 for CA, and room for soft bonds."""
+
+MIN_BONDED = 0.3
+"""Share of consecutive pairs with a bond from which a missing bond counts."""
+
+
+def chain_name(number: int) -> str:
+    """Return the id of a chain: A to Z, a to z, 0 to 9, then AA, AB and so on.
+
+    Parameters
+    ----------
+    number : int
+        Number of the chain, from 0.
+
+    Returns
+    -------
+    str
+        A unique id.
+    """
+    single = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    if number < len(single):
+        return single[number]
+    number -= len(single)
+    letters = ""
+    width = 2
+    while number >= 26**width:
+        number -= 26**width
+        width += 1
+    for _ in range(width):
+        letters = single[number % 26] + letters
+        number //= 26
+    return letters
+
+
+def split_segments(
+    records: Sequence[ResidueRecord],
+    bead_index: np.ndarray,
+    *,
+    is_adjacent: np.ndarray,
+    positions: np.ndarray | None = None,
+    box: np.ndarray | None = None,
+    bonds: Sequence[np.ndarray] = (),
+    is_fixed: np.ndarray | None = None,
+) -> np.ndarray:
+    """Number the bonded segments of protein residues.
+
+    A segment ends where the topology chain ends, where the residue number does
+    not increase, where others are bonded but not this pair, or where the pair
+    is too far apart.
+
+    Parameters
+    ----------
+    records : sequence of ResidueRecord
+        The R protein residues in order.
+    bead_index : numpy.ndarray, shape (R, M), int64
+        Particles of each residue; the first slot measures distances.
+    is_adjacent : numpy.ndarray, shape (R - 1,), bool
+        Whether no other residue stands between a pair in the topology.
+    positions : numpy.ndarray or None, shape (B, 3)
+        Bead positions in nm. If None, distances are not looked at.
+    box : numpy.ndarray or None, shape (3, 3)
+        Box vectors as rows in nm.
+    bonds : sequence of numpy.ndarray, each (n_bonds, 2)
+        Particle pairs, one array for each source (topology, System).
+    is_fixed : numpy.ndarray or None, shape (B,), bool
+        Particles that need no bond to stay together (virtual sites, massless
+        ones): for them a missing bond says nothing.
+
+    Returns
+    -------
+    numpy.ndarray, shape (R,), int64
+        Segment of each residue, from 0.
+    """
+    n_residues = len(records)
+    if n_residues < 2:
+        return np.zeros(n_residues, np.int64)
+    chain = np.array([record.chain_number for record in records])
+    jump = np.array([_number_jump(a, b) for a, b in zip(records, records[1:])])  # noqa: B905
+    is_split = (np.diff(chain) != 0) | (jump <= 0)
+    is_gap = (jump > 1) | ~is_adjacent
+    is_bonded, is_unbonded = _consecutive_bonds(
+        bead_index, records, bonds, ~is_split, is_fixed
+    )
+    is_split |= is_unbonded
+    if positions is None:
+        is_split |= is_gap & ~is_bonded
+    else:
+        step = np.diff(np.asarray(positions, np.float64)[bead_index[:, 0]], axis=0)
+        if box is not None and np.any(box):
+            step = minimum_image(np.nan_to_num(step), box)
+        distance = np.linalg.norm(step, axis=1)
+        limit = np.where(is_gap, MAX_OVER_GAP, MAX_CONSECUTIVE)
+        # a bond is better evidence than a distance: boxes may be unknown
+        is_split |= (distance > limit) & ~is_bonded
+    return np.concatenate([[0], np.cumsum(is_split)]).astype(np.int64)
+
+
+def _number_jump(before: ResidueRecord, after: ResidueRecord) -> int:
+    """Return by how much the residue number grows; 0 or less ends a segment."""
+    try:
+        first, second = int(before.residue_id), int(after.residue_id)
+    except ValueError:
+        # hybrid-36 and other numbers that are no integers: only equality counts
+        return int(before.full_id != after.full_id)
+    if first == second:
+        return int(before.insertion_code != after.insertion_code)
+    # PDB numbers have four digits and go round
+    if first in (9999, 99999) and second in (0, 1):
+        return 1
+    return second - first
+
+
+def _consecutive_bonds(
+    bead_index: np.ndarray,
+    records: Sequence[ResidueRecord],
+    bonds: Sequence[np.ndarray],
+    is_candidate: np.ndarray,
+    is_fixed: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pairs are bonded and which lack a bond others have."""
+    n_pairs = len(is_candidate)
+    is_bonded = np.zeros(n_pairs, bool)
+    is_unbonded = np.zeros(n_pairs, bool)
+    n_particles = max(max(record.atom_index) for record in records) + 1
+    owner = np.full(n_particles, -2, np.int64)
+    for number, record in enumerate(records):
+        owner[list(record.atom_index)] = number
+    for pairs in bonds:
+        if not len(pairs):
+            continue
+        pairs = pairs[np.all(pairs < n_particles, axis=1)]
+        first, second = np.sort(owner[pairs], axis=1).T
+        keep = (first >= 0) & (second == first + 1)
+        mine = np.zeros(n_pairs, bool)
+        mine[first[keep]] = True
+        if mine.sum() < MIN_BONDED * is_candidate.sum():
+            continue
+        is_bonded |= mine
+        is_unbonded |= ~mine
+    is_unbonded &= ~is_bonded
+    if is_fixed is not None:
+        fixed = is_fixed[bead_index[:, 0]]
+        is_unbonded &= ~(fixed[:-1] | fixed[1:])
+    return is_bonded, is_unbonded
