@@ -475,6 +475,7 @@ class Backmapper:
             else:
                 shift[f] = anchor[f].mean(axis=0)
         moved = (beads - shift[:, :, None]).astype(np.float32)
+        moved[:, self.cg_topology.bead_index < 0] = 0.0
         if self.wrap_chains:
             shift[boxes.any(axis=(1, 2))] = 0.0
         return shift.astype(np.float32), moved

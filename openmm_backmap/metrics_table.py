@@ -1,0 +1,166 @@
+"""A CSV with one row for each structure that was written."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from openmm_backmap.errors import InputError
+from openmm_backmap.frames import AtomFrame
+from openmm_backmap.metrics.summary import FRAME_METRICS, FrameChecker
+
+__all__ = ["COLUMNS", "MetricsTable", "compute_rows"]
+
+COLUMNS = (
+    "step",
+    "time_ps",
+    "sample",
+    "stage",
+    "status",
+    *FRAME_METRICS,
+    "confidence",
+    "projection_nm",
+    "energy_before",
+    "energy_after",
+    "displacement_nm",
+    "milliseconds",
+)
+"""Columns: the checks of `FrameChecker`, mean confidence, the farthest that a CA
+was moved from its bead (projection_nm), energies in kJ/mol."""
+
+
+def compute_rows(
+    frames: Sequence[AtomFrame],
+    heavy: np.ndarray,
+    checker: FrameChecker,
+    extra: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Check structures and make a row of each.
+
+    Parameters
+    ----------
+    frames : sequence of AtomFrame
+        What the rows are about.
+    heavy : numpy.ndarray, shape (F, R, 14, 3), float32
+        Their heavy atoms in nm.
+    checker : FrameChecker
+        Of their residues.
+    extra : sequence of mapping
+        What else each row says.
+
+    Returns
+    -------
+    list of dict
+        One row a structure, keys of `COLUMNS`.
+    """
+    boxes = np.zeros((len(frames), 3, 3), np.float32)
+    for box, frame in zip(boxes, frames, strict=True):
+        if frame.box is not None:
+            box[:] = frame.box
+    checks = checker.check(heavy, boxes if boxes.any() else None)
+    rows = []
+    for i, (frame, more) in enumerate(zip(frames, extra, strict=True)):
+        row = {
+            "step": frame.step,
+            "time_ps": frame.time,
+            "sample": frame.sample,
+            "stage": frame.stage,
+            "status": "ok",
+        }
+        row.update({name: values[i] for name, values in checks.items()})
+        if frame.confidence is not None:
+            row["confidence"] = float(np.mean(frame.confidence))
+        rows.append({**row, **more})
+    return rows
+
+
+class MetricsTable:
+    """Write metrics rows to a CSV, and continue after a crash.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    append : bool, optional
+        Whether rows are added to an existing table.
+    last_step : int, optional
+        With `append`: rows of later steps are cut away, because their frames
+        are not in the trajectory.
+
+    Raises
+    ------
+    InputError
+        If the file to be continued has other columns.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        append: bool = False,
+        last_step: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.last_step = -1
+        self._file: TextIO | None = None
+        self._kept = 0
+        if append and self.path.exists() and self.path.stat().st_size:
+            self._kept = self._find_end(last_step)
+
+    def _find_end(self, last_step: int | None) -> int:
+        """Return the bytes of whole rows up to a step."""
+        kept = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                cells = line.decode(errors="replace").rstrip("\n").split(",")
+                if number == 0:
+                    if tuple(cells) != COLUMNS:
+                        raise InputError(
+                            f"{self.path}: cannot append, its columns are not those "
+                            "of a metrics table; choose another name"
+                        )
+                else:
+                    is_whole = line.endswith(b"\n") and len(cells) == len(COLUMNS)
+                    if not is_whole or last_step is None or int(cells[0]) > last_step:
+                        break
+                    self.last_step = int(cells[0])
+                kept += len(line)
+        return kept
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows and flush them.
+
+        Parameters
+        ----------
+        rows : iterable of mapping
+            Keys of `COLUMNS`; what is missing stays empty.
+        """
+        if self._file is None:
+            if self._kept:
+                self._file = self.path.open("r+", newline="", encoding="utf-8")
+                self._file.seek(self._kept)
+                self._file.truncate()
+            else:
+                self._file = self.path.open("w", newline="", encoding="utf-8")
+                self._file.write(",".join(COLUMNS) + "\n")
+        writer = csv.writer(self._file, lineterminator="\n")
+        for row in rows:
+            writer.writerow([_format(row.get(name)) for name in COLUMNS])
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _format(value: Any) -> str:
+    """Write a cell: numbers short, text without commas."""
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return str(value).replace(",", ";").replace("\n", " ")
