@@ -1,0 +1,175 @@
+"""Heavy atoms that overlap although no bond keeps them together.
+
+The overlap of two atoms is ``r_i + r_j - d_ij`` with the van der Waals radii of
+Bondi, J. Phys. Chem. 68, 441 (1964). Pairs within three bonds of each other are
+left out, and so are the pairs across a disulfide (SG-SG under 2.5 A) and atoms
+that are not finite.
+"""
+
+import numpy as np
+
+from openmm_backmap.geometry.pairs import compute_pair_distances, find_close_pairs
+from openmm_backmap.metrics.layout import HeavyAtomLayout, flatten_atoms
+from openmm_backmap.residues.names import CODES
+from openmm_backmap.units import ANGSTROM
+
+__all__ = [
+    "CLASH_OVERLAP",
+    "CONTACT_OVERLAP",
+    "compute_clashes_per_1000",
+    "compute_overlaps_per_1000",
+    "find_overlaps",
+]
+
+CLASH_OVERLAP = 0.9 * ANGSTROM
+"""Overlap in nm of a severe clash: real structures have none."""
+
+CONTACT_OVERLAP = 0.4 * ANGSTROM
+"""Overlap in nm of a clash in MolProbity's sense."""
+
+_POLAR_ALLOWANCE = 0.2 * ANGSTROM
+_DISULFIDE = 2.5 * ANGSTROM
+_CYSTEINE = CODES.index("C")
+_POLAR = ("N", "O", "S")
+
+
+def find_overlaps(
+    positions: np.ndarray,
+    layout: HeavyAtomLayout,
+    overlap: float,
+    *,
+    box: np.ndarray | None = None,
+    polar_allowance: float = 0.0,
+) -> list[np.ndarray]:
+    """Find the pairs of atoms that overlap by more than a limit.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, R, 14, 3)
+        Heavy atoms in nm.
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+    overlap : float
+        Limit in nm.
+    box : numpy.ndarray or None, shape (F, 3, 3) or (3, 3)
+        Box vectors in nm; zeros mean no box. If None, there is no box.
+    polar_allowance : float
+        Added to the limit where both atoms are N, O or S, in nm: they come
+        closer in hydrogen bonds and salt bridges.
+
+    Returns
+    -------
+    list of numpy.ndarray, shape (P, 2)
+        For each frame the pairs i < j of atoms ``14 * residue + slot``.
+    """
+    frames = flatten_atoms(positions)
+    if box is not None:
+        box = np.broadcast_to(np.asarray(box), (len(frames), 3, 3))
+    return [
+        _find_in_frame(
+            frame, layout, overlap, polar_allowance, None if box is None else box[f]
+        )
+        for f, frame in enumerate(frames)
+    ]
+
+
+def _find_in_frame(
+    atoms: np.ndarray,
+    layout: HeavyAtomLayout,
+    overlap: float,
+    polar_allowance: float,
+    box: np.ndarray | None,
+) -> np.ndarray:
+    """Find the overlapping pairs of one frame; (P, 2)."""
+    present = layout.atoms[np.isfinite(atoms[layout.atoms]).all(axis=1)]
+    cutoff = 2.0 * layout.radius.max(initial=0.0) - overlap
+    pairs = find_close_pairs(atoms[present], cutoff, box)
+    pairs = present[np.sort(pairs, axis=1)]
+    distance = compute_pair_distances(atoms, pairs, box)
+    is_polar = np.isin(layout.elements[pairs], _POLAR).all(axis=1)
+    limit = np.where(is_polar, overlap + polar_allowance, overlap)
+    pairs = pairs[layout.radius[pairs].sum(axis=1) - distance > limit]
+    code = pairs[:, 0] * len(atoms) + pairs[:, 1]
+    pairs = pairs[~np.isin(code, layout.near_pairs, assume_unique=True)]
+    return _drop_disulfides(pairs, atoms, layout, box)
+
+
+def _drop_disulfides(
+    pairs: np.ndarray,
+    atoms: np.ndarray,
+    layout: HeavyAtomLayout,
+    box: np.ndarray | None,
+) -> np.ndarray:
+    """Leave out pairs within three bonds across a disulfide."""
+    residue, slot = pairs // 14, pairs % 14
+    is_cysteine = (layout.residue_type[residue] == _CYSTEINE).all(axis=1)
+    # CA, CB and SG; CA-CB across the bridge is four bonds, CA-SG three
+    is_near = np.isin(slot, [1, 4, 5]).all(axis=1) & (slot.sum(axis=1) > 5)
+    candidate = np.flatnonzero(is_cysteine & is_near & (residue[:, 0] != residue[:, 1]))
+    if len(candidate) == 0:
+        return pairs
+    sulfur = residue[candidate] * 14 + 5
+    is_bonded = compute_pair_distances(atoms, sulfur, box) < _DISULFIDE
+    return np.delete(pairs, candidate[is_bonded], axis=0)
+
+
+def _count_per_1000(found: list[np.ndarray], layout: HeavyAtomLayout) -> np.ndarray:
+    count = np.array([len(pairs) for pairs in found], float)
+    return 1000.0 * count / max(len(layout.atoms), 1)
+
+
+def compute_clashes_per_1000(
+    positions: np.ndarray, layout: HeavyAtomLayout, box: np.ndarray | None = None
+) -> np.ndarray:
+    """Severe clashes (overlap above 0.9 A) per 1000 heavy atoms.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, R, 14, 3)
+        Heavy atoms in nm.
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+    box : numpy.ndarray or None, shape (F, 3, 3) or (3, 3)
+        Box vectors in nm; zeros mean no box. If None, there is no box.
+
+    Returns
+    -------
+    numpy.ndarray, shape (F,)
+        0 in good structures.
+    """
+    found = find_overlaps(positions, layout, CLASH_OVERLAP, box=box)
+    return _count_per_1000(found, layout)
+
+
+def compute_overlaps_per_1000(
+    positions: np.ndarray, layout: HeavyAtomLayout, box: np.ndarray | None = None
+) -> np.ndarray:
+    """Overlaps above 0.4 A (0.6 A between N, O and S) per 1000 heavy atoms.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, R, 14, 3)
+        Heavy atoms in nm.
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+    box : numpy.ndarray or None, shape (F, 3, 3) or (3, 3)
+        Box vectors in nm; zeros mean no box. If None, there is no box.
+
+    Returns
+    -------
+    numpy.ndarray, shape (F,)
+        A few in X-ray structures.
+
+    References
+    ----------
+    The limit and the count per 1000 atoms: Chen et al., Acta Cryst. D66, 12
+    (2010); that clash score includes hydrogens, this one does not.
+    """
+    found = find_overlaps(
+        positions,
+        layout,
+        CONTACT_OVERLAP,
+        box=box,
+        polar_allowance=_POLAR_ALLOWANCE,
+    )
+    return _count_per_1000(found, layout)
