@@ -1,0 +1,449 @@
+"""Minimizer: relax all-atom frames with ff14SB in one reused Context."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app, unit
+from scipy.spatial import cKDTree
+
+from openmm_backmap.errors import InputError
+from openmm_backmap.frames import AtomFrame
+from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.units import strip_unit
+
+__all__ = ["SOLVENTS", "MinimizationResult", "Minimizer", "create_system"]
+
+SOLVENTS = ("vacuum", "obc", "gbn2")
+"""Solvent models: none, GBSA-OBC II (`GBSAOBCForce`), GBn2 (`CustomGBForce`)."""
+
+_PROTEIN = "amber14/protein.ff14SB.xml"
+_IMPLICIT = {"obc": "implicit/obc2.xml", "gbn2": "implicit/gbn2.xml"}
+_PHOSPHATES = Path(__file__).parent / "data" / "phosphates.xml"
+_PLATFORMS = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+_OBC_OFFSET = 0.009  # nm, dielectric offset of GBSAOBCForce
+_RESTRAINT_GROUP = 1
+_COINCIDENT = 0.03  # nm; no two atoms of a molecule are so near
+_STRAINED = 500.0  # kJ/mol an atom; above it contacts are softened first
+_SOFT_ITERATIONS = 60
+_SOFT_STRENGTH = 500.0  # kJ/mol at full overlap
+
+
+@dataclass(frozen=True, eq=False)
+class MinimizationResult:
+    """What became of one frame.
+
+    Parameters
+    ----------
+    frame : AtomFrame
+        The relaxed frame with stage "minimized"; the frame as it came if the
+        minimization failed.
+    energy_before : float
+        Potential energy in kJ/mol, without restraints; inf or nan where atoms
+        coincide.
+    energy_after : float
+        The same after minimization; nan if it failed.
+    displacement : float
+        Root mean square displacement of heavy atoms in nm, not superposed.
+    iterations : int
+        L-BFGS iterations, those on softened contacts included.
+    seconds : float
+        Wall time.
+    is_failed : bool
+        Whether the frame could not be minimized.
+    message : str
+        Why it failed, or empty.
+    """
+
+    frame: AtomFrame
+    energy_before: float
+    energy_after: float
+    displacement: float
+    iterations: int
+    seconds: float
+    is_failed: bool = False
+    message: str = ""
+
+
+class Minimizer:
+    """Minimize the energy of all-atom frames of one topology.
+
+    The force field is Amber ff14SB; all bonds are flexible. The System and the
+    Context are made once, and belong to this object: a running Simulation, its
+    platform properties and its threads are not touched. Periodic boxes are kept
+    in the frames but not used: chains are expected whole, and contacts with
+    periodic images are not relaxed. A frame that cannot be minimized is flagged
+    in the result and never raises.
+
+    Parameters
+    ----------
+    atomTopology : AtomTopology
+        Topology of the frames, with hydrogens.
+    solvent : str
+        "vacuum" (default; the fastest), "obc" or "gbn2", see `SOLVENTS`.
+    maxIterations : int
+        Limit of L-BFGS iterations; 0 runs until `tolerance` is met.
+    tolerance : float or Quantity
+        Root mean square force at which to stop, in kJ/mol/nm.
+    restraint : float or Quantity
+        Force constant of harmonic restraints of CA atoms to where they came, in
+        kJ/mol/nm^2; 0 for none.
+    cutoff : float or Quantity or None
+        Cut-off of non-bonded forces in nm. If None, all pairs. Pairs interact
+        with a reaction field in vacuum, without one in implicit solvent.
+    platform : str or openmm.Platform, optional
+        If None, the first of CUDA, HIP, OpenCL, CPU that works.
+    threads : int, optional
+        Threads of the CPU platform. If None, half of the cores.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, the topology has no hydrogens, or the
+        platform does not work.
+
+    Examples
+    --------
+    >>> minimizer = Minimizer(atom_topology, maxIterations=50)  # doctest: +SKIP
+    >>> result = minimizer.minimize(frame)  # doctest: +SKIP
+    >>> result.energy_after < result.energy_before  # doctest: +SKIP
+    True
+    """
+
+    def __init__(
+        self,
+        atomTopology: AtomTopology,
+        *,
+        solvent: str = "vacuum",
+        maxIterations: int = 100,
+        tolerance: Any = 10.0,
+        restraint: Any = 1000.0,
+        cutoff: Any = 1.0,
+        platform: str | openmm.Platform | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if maxIterations < 0:
+            raise InputError(f"maxIterations={maxIterations}: give 0 or more")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads={threads}: give 1 or more, or None")
+        force_unit = unit.kilojoule_per_mole / unit.nanometer
+        self._tolerance = float(strip_unit(tolerance, force_unit))
+        strength = float(strip_unit(restraint, force_unit / unit.nanometer))
+        if self._tolerance <= 0.0 or strength < 0.0:
+            raise InputError(
+                f"tolerance={tolerance}, restraint={restraint}: the tolerance must be "
+                "above 0 and the restraint not below"
+            )
+        self.atom_topology = atomTopology
+        self.solvent = solvent
+        self.max_iterations = maxIterations
+        self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._system = create_system(atomTopology, solvent=solvent, cutoff=cutoff)
+        self._restraint = None
+        if strength > 0.0:
+            self._restraint = _ca_restraint(atomTopology, strength)
+            self._system.addForce(self._restraint)
+        self._context = _make_context(self._system, platform, self._threads)
+        self._soft_context: openmm.Context | None = None
+        mass = [self._system.getParticleMass(k)._value for k in range(self.n_atoms)]
+        self._is_heavy = np.array(mass) > 2.0
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms of the frames."""
+        return self.atom_topology.n_atoms
+
+    @property
+    def platform(self) -> str:
+        """Name of the OpenMM platform in use."""
+        return self._context.getPlatform().getName()
+
+    def energy(self, positions: np.ndarray) -> float:
+        """Compute the potential energy of one frame, without restraints.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, shape (N, 3)
+            Positions in nm.
+
+        Returns
+        -------
+        float
+            Energy in kJ/mol; nan if it cannot be computed.
+        """
+        self._context.setPositions(np.asarray(positions, np.float64))
+        return self._energy()
+
+    def minimize(self, frame: AtomFrame) -> MinimizationResult:
+        """Minimize one frame.
+
+        Parameters
+        ----------
+        frame : AtomFrame
+            Frame of the topology, chains whole.
+
+        Returns
+        -------
+        MinimizationResult
+            With `is_failed` set, and the frame as it came, if positions were
+            not finite or the minimizer broke down.
+
+        Raises
+        ------
+        InputError
+            If the frame has another number of atoms.
+        """
+        start = time.perf_counter()
+        came = np.asarray(frame.positions, np.float64)
+        if came.shape != (self.n_atoms, 3):
+            raise InputError(
+                f"frame at step {frame.step} has positions of shape {came.shape}, "
+                f"wanted ({self.n_atoms}, 3)"
+            )
+        before = after = float("nan")
+        counter = _IterationCounter()
+        message = ""
+        positions = came
+        if not np.isfinite(came).all():
+            message = f"{int((~np.isfinite(came)).any(1).sum())} atoms are not finite"
+        else:
+            try:
+                before, after, positions = self._relax(came, counter)
+            except openmm.OpenMMException as error:
+                message = str(error)
+            if not message and not np.isfinite([after, *positions.ravel()]).all():
+                message = "the energy is not finite after minimization"
+        seconds = time.perf_counter() - start
+        if message:
+            return MinimizationResult(
+                frame, before, float("nan"), 0.0, counter.n, seconds, True, message
+            )
+        moved = (positions - came)[self._is_heavy]
+        relaxed = replace(
+            frame, positions=positions.astype(np.float32), stage="minimized"
+        )
+        displacement = float(np.sqrt((moved**2).sum(1).mean()))
+        return MinimizationResult(
+            relaxed, before, after, displacement, counter.n, seconds
+        )
+
+    def _relax(
+        self, came: np.ndarray, counter: "_IterationCounter"
+    ) -> tuple[float, float, np.ndarray]:
+        """Energies before and after, and relaxed positions in nm."""
+        # Far from the origin float32 platforms lose digits.
+        centre = came.mean(axis=0)
+        positions = came - centre
+        if self._restraint is not None:
+            anchors = positions[self.atom_topology.ca_atom].tolist()
+            for k, (atom, anchor) in enumerate(
+                zip(self.atom_topology.ca_atom.tolist(), anchors, strict=True)
+            ):
+                self._restraint.setParticleParameters(k, atom, anchor)
+            self._restraint.updateParametersInContext(self._context)
+        before = self.energy(positions)
+        positions = _separate(positions)
+        if not before < _STRAINED * self.n_atoms:
+            positions = self._soften(positions, counter)
+        self._context.setPositions(positions)
+        openmm.LocalEnergyMinimizer.minimize(
+            self._context, self._tolerance, self.max_iterations, counter
+        )
+        state = self._context.getState(getPositions=True)
+        relaxed = state.getPositions(asNumpy=True)._value
+        return before, self._energy(), relaxed + centre
+
+    def _soften(
+        self, positions: np.ndarray, counter: "_IterationCounter"
+    ) -> np.ndarray:
+        """Push overlapping atoms apart with a repulsion that stays finite."""
+        if self._soft_context is None:
+            system = _soft_system(self._system)
+            platform = self._context.getPlatform()
+            self._soft_context = _make_context(system, platform, self._threads)
+        self._soft_context.setPositions(positions)
+        openmm.LocalEnergyMinimizer.minimize(
+            self._soft_context, self._tolerance, _SOFT_ITERATIONS, counter
+        )
+        state = self._soft_context.getState(getPositions=True)
+        return state.getPositions(asNumpy=True)._value
+
+    def _energy(self) -> float:
+        groups = {k for k in range(32) if k != _RESTRAINT_GROUP}
+        try:
+            state = self._context.getState(getEnergy=True, groups=groups)
+        except openmm.OpenMMException:
+            return float("nan")
+        return state.getPotentialEnergy()._value
+
+
+class _IterationCounter(openmm.MinimizationReporter):
+    """Count L-BFGS iterations, and stop when the energy is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def report(self, iteration: int, x: Any, grad: Any, args: Any) -> bool:
+        self.n += 1
+        return not np.isfinite(args["system energy"])
+
+
+def create_system(
+    atom_topology: AtomTopology, *, solvent: str = "vacuum", cutoff: Any = 1.0
+) -> openmm.System:
+    """Make the System of an all-atom topology with Amber ff14SB.
+
+    Phosphorylated residues use phosaa14SB (Raguette et al., J. Chem. Theory
+    Comput. 20, 7199 (2024)). No constraints, no periodicity.
+
+    Parameters
+    ----------
+    atom_topology : AtomTopology
+        With hydrogens.
+    solvent : str
+        One of `SOLVENTS`.
+    cutoff : float or Quantity or None
+        Cut-off in nm; None for all pairs.
+
+    Returns
+    -------
+    openmm.System
+        Forces in group 0.
+
+    Raises
+    ------
+    InputError
+        If the solvent is unknown or the topology has no hydrogens.
+    """
+    if solvent not in SOLVENTS:
+        raise InputError(f"solvent={solvent!r}: give one of {', '.join(SOLVENTS)}")
+    if not atom_topology.has_hydrogens:
+        raise InputError(
+            "the topology has no hydrogens: a force field needs them, make it with "
+            "hydrogens=True"
+        )
+    files = [_PROTEIN]
+    if any(name in ("SEP", "TPO", "PTR") for name in atom_topology.variant):
+        files.append(str(_PHOSPHATES))
+    if solvent != "vacuum":
+        files.append(_IMPLICIT[solvent])
+    options: dict[str, Any] = {"nonbondedMethod": app.NoCutoff}
+    if cutoff is not None:
+        options["nonbondedMethod"] = app.CutoffNonPeriodic
+        length = float(strip_unit(cutoff, unit.nanometer))
+        options["nonbondedCutoff"] = length * unit.nanometer
+    system = app.ForceField(*files).createSystem(
+        atom_topology.topology, constraints=None, rigidWater=False, **options
+    )
+    for k, force in reversed(list(enumerate(system.getForces()))):
+        if isinstance(force, openmm.CMMotionRemover):
+            system.removeForce(k)
+        elif solvent == "obc" and isinstance(force, openmm.CustomGBForce):
+            fast = _obc_force(force)
+            system.removeForce(k)
+            system.addForce(fast)
+    return system
+
+
+def _obc_force(custom: openmm.CustomGBForce) -> openmm.GBSAOBCForce:
+    """Compiled twin of implicit/obc2.xml: six times as fast on a CPU."""
+    force = openmm.GBSAOBCForce()
+    force.setSolventDielectric(78.5)
+    force.setSoluteDielectric(1.0)
+    for k in range(custom.getNumParticles()):
+        # charge, radius minus offset, scale times that
+        charge, reduced, scaled = custom.getParticleParameters(k)
+        force.addParticle(charge, reduced + _OBC_OFFSET, scaled / reduced)
+    method = custom.getNonbondedMethod()
+    if method == openmm.CustomGBForce.CutoffNonPeriodic:
+        force.setNonbondedMethod(openmm.GBSAOBCForce.CutoffNonPeriodic)
+        force.setCutoffDistance(custom.getCutoffDistance())
+    return force
+
+
+def _ca_restraint(top: AtomTopology, strength: float) -> openmm.CustomExternalForce:
+    """Harmonic springs from every CA to a point that is set for each frame."""
+    force = openmm.CustomExternalForce(
+        f"{0.5 * strength}*((x-x0)^2+(y-y0)^2+(z-z0)^2)"
+    )
+    for name in ("x0", "y0", "z0"):
+        force.addPerParticleParameter(name)
+    for atom in top.ca_atom.tolist():
+        force.addParticle(atom, [0.0, 0.0, 0.0])
+    force.setForceGroup(_RESTRAINT_GROUP)
+    return force
+
+
+def _soft_system(system: openmm.System) -> openmm.System:
+    """Bonded forces of a System with a soft repulsion in place of the others."""
+    soft = openmm.System()
+    for k in range(system.getNumParticles()):
+        soft.addParticle(system.getParticleMass(k))
+    repulsion = openmm.CustomNonbondedForce(
+        f"{_SOFT_STRENGTH}*max(0, 1-r/reach)^2; reach=0.42*(sigma1+sigma2)"
+    )
+    repulsion.addPerParticleParameter("sigma")
+    repulsion.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)
+    repulsion.setCutoffDistance(0.4)
+    bonded = (
+        openmm.HarmonicBondForce,
+        openmm.HarmonicAngleForce,
+        openmm.PeriodicTorsionForce,
+    )
+    for force in system.getForces():
+        if isinstance(force, bonded):
+            soft.addForce(openmm.XmlSerializer.clone(force))
+        elif isinstance(force, openmm.NonbondedForce):
+            for k in range(force.getNumParticles()):
+                sigma = force.getParticleParameters(k)[1]._value
+                repulsion.addParticle([min(sigma, 0.35)])
+            for k in range(force.getNumExceptions()):
+                first, second = force.getExceptionParameters(k)[:2]
+                repulsion.addExclusion(first, second)
+    soft.addForce(repulsion)
+    return soft
+
+
+def _separate(positions: np.ndarray) -> np.ndarray:
+    """Move atoms that coincide a little apart, in directions that never vary."""
+    pairs = cKDTree(positions).query_pairs(_COINCIDENT, output_type="ndarray")
+    if not len(pairs):
+        return positions
+    atoms = np.unique(pairs)
+    direction = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    positions = positions.copy()
+    positions[atoms] += _COINCIDENT * direction
+    return positions
+
+
+def _make_context(
+    system: openmm.System, platform: str | openmm.Platform | None, threads: int
+) -> openmm.Context:
+    """Context of its own on the platform asked for, or on the first that works."""
+    known = {
+        openmm.Platform.getPlatform(k).getName(): openmm.Platform.getPlatform(k)
+        for k in range(openmm.Platform.getNumPlatforms())
+    }
+    name = platform.getName() if isinstance(platform, openmm.Platform) else platform
+    if name is not None and name not in known:
+        raise InputError(
+            f"platform={name!r}: this OpenMM has {', '.join(sorted(known))}"
+        )
+    names = [name] if name else [name for name in _PLATFORMS if name in known]
+    reason = ""
+    for name in names:
+        properties = {"CPU": {"Threads": str(threads)}}.get(name, {})
+        if name in ("CUDA", "HIP", "OpenCL"):
+            properties = {"Precision": "mixed"}
+        integrator = openmm.VerletIntegrator(0.001)
+        try:
+            return openmm.Context(system, integrator, known[name], properties)
+        except openmm.OpenMMException as error:
+            reason = f"{name}: {error}"
+    raise InputError(f"no OpenMM platform works for the minimizer ({reason})")
