@@ -1,0 +1,116 @@
+"""Whether a bead named CA is a CA or the centre of mass of its residue."""
+
+import numpy as np
+
+__all__ = ["find_com_residues", "is_com_chain"]
+
+CA_DISTANCE = 0.381
+"""Distance in nm of the CA of consecutive residues, trans peptide."""
+
+QUIET = 0.035
+"""Largest deviation from it in nm of CA beads: two standard deviations of a
+harmonic bond in CALVADOS at 300 K."""
+
+WINDOW = 21
+MEAN_LIMIT = 0.43
+FAR_LIMIT = 0.5
+FAR_SHARE = 0.2
+QUIET_RUN = 6
+MIN_RUN = 7
+
+
+def is_com_chain(distance: np.ndarray) -> bool:
+    """Whether consecutive distances of a chain are those of centres of mass.
+
+    CA beads: 0.381 +- 0.016 nm; centres of mass of folded domains: 0.43 to
+    0.46 +- 0.08 nm.
+
+    Parameters
+    ----------
+    distance : numpy.ndarray, shape (n,)
+        Distances of consecutive beads in nm.
+
+    Returns
+    -------
+    bool
+        True if the mean is over 0.41 nm or more than 10 % are over 0.5 nm.
+    """
+    distance = np.asarray(distance)
+    if not len(distance):
+        return False
+    return bool(distance.mean() > 0.41 or (distance > FAR_LIMIT).mean() > 0.1)
+
+
+def find_com_residues(positions: np.ndarray, chain_index: np.ndarray) -> np.ndarray:
+    """Find residues whose bead looks like a centre of mass, not a CA.
+
+    CALVADOS 3 names the beads of folded domains CA too, but they are centres of
+    mass. Their consecutive distances vary along the chain and not in time, so
+    several frames tell more than one.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, R, 3)
+        First bead of each residue in nm, segments whole (see `unwrap_chains`).
+    chain_index : numpy.ndarray, shape (R,)
+        Segment of each residue.
+
+    Returns
+    -------
+    numpy.ndarray, shape (R,), bool
+        True where the bead looks like a centre of mass. Use it to warn, or to
+        choose the mapping a residue; segments under 8 residues are never
+        flagged.
+    """
+    positions = np.asarray(positions, np.float64)
+    chain_index = np.asarray(chain_index)
+    distance = np.linalg.norm(np.diff(positions, axis=1), axis=-1).mean(axis=0)
+    is_com = np.zeros(len(chain_index), bool)
+    for segment in np.unique(chain_index):
+        residues = np.flatnonzero(chain_index == segment)
+        if len(residues) < 8:
+            continue
+        flagged = _flag_pairs(distance[residues[:-1]])
+        is_com[residues[:-1][flagged]] = True
+        is_com[residues[1:][flagged]] = True
+    return is_com
+
+
+def _flag_pairs(distance: np.ndarray) -> np.ndarray:
+    """Flag the pairs of one segment between centres of mass; (n,)."""
+    n_pairs = len(distance)
+    half = min(WINDOW, n_pairs) // 2
+    padded = np.pad(distance, half, mode="reflect" if n_pairs > half else "edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    is_wide = windows.mean(axis=1) > MEAN_LIMIT
+    is_far = (windows > FAR_LIMIT).mean(axis=1) > FAR_SHARE
+    flagged = is_wide | is_far
+    is_quiet = np.abs(distance - CA_DISTANCE) < QUIET
+    for start, stop in _runs(is_quiet):
+        if stop - start >= QUIET_RUN:
+            flagged[start:stop] = False
+    # the window blurs the ends of a domain: cut or stretch them to the last
+    # pair that no CA would have
+    for start, stop in _runs(flagged):
+        while start < stop and is_quiet[start]:
+            flagged[start] = False
+            start += 1
+        while stop > start and is_quiet[stop - 1]:
+            flagged[stop - 1] = False
+            stop -= 1
+        while stop > start and start > 0 and not is_quiet[start - 1]:
+            start -= 1
+            flagged[start] = True
+        while stop > start and stop < n_pairs and not is_quiet[stop]:
+            flagged[stop] = True
+            stop += 1
+    for start, stop in _runs(flagged):
+        if stop - start < MIN_RUN:
+            flagged[start:stop] = False
+    return flagged
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """List the runs of True as (start, stop)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
