@@ -1,0 +1,1 @@
+"""Side-chain packing: rotamer candidates in, one consistent choice out."""

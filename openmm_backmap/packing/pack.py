@@ -1,0 +1,278 @@
+"""The one door of the packing: backbone and rotamer candidates in, atoms out."""
+
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.side_chain import build_side_chain_rows
+from openmm_backmap.builder.tables import BuilderTables, load_builder_tables
+from openmm_backmap.packing.atoms import list_backbone, list_candidate_atoms
+from openmm_backmap.packing.candidates import select_candidates
+from openmm_backmap.packing.cleanup import clean_up
+from openmm_backmap.packing.contacts import find_residue_pairs
+from openmm_backmap.packing.gibbs import sample_gibbs
+from openmm_backmap.packing.mean_field import solve_mean_field, sum_over_atoms
+from openmm_backmap.packing.pair_energy import (
+    compute_backbone_energy,
+    compute_side_chain_terms,
+    make_empty_pair_energy,
+)
+from openmm_backmap.packing.tables import PackingTables, make_packing_tables
+
+__all__ = ["Packer", "PackingSettings", "pack"]
+
+
+class PackingSettings(NamedTuple):
+    """Weights and numbers of steps; the defaults suit a rotamer library.
+
+    Energies are in nats.
+    """
+
+    max_candidates: int = 12  # a residue
+    max_log_ratio: float = 7.0  # nats below the best candidate
+    log_p_weight: float = 1.0
+    clash_slope: float = 80.0  # nats per nm of overlap
+    clash_ceiling: float = 10.0  # nats an atom pair
+    pair_scale: float = 0.0  # weight of the learned pair energy
+    n_sweeps: int = 10
+    damping: float = 0.5
+    temperature: float = 1.0  # of samples
+    n_cleanup_steps: int = 12
+    cleanup_pull: float = 0.1
+    cleanup_margin: float = 0.005  # nm
+
+
+def pack(
+    backbone: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    neighbor_index: Tensor,
+    box: Tensor,
+    chi: Tensor,
+    log_p: Tensor,
+    noise: Optional[Tensor],
+    builder: BuilderTables,
+    tables: PackingTables,
+    pair_energy: Tensor,
+    settings: PackingSettings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose one candidate a residue so that all of them fit together.
+
+    Parameters
+    ----------
+    backbone : torch.Tensor, shape (F, R, 5, 3)
+        N, CA, C, O and CB in nm.
+    residue_type, chain_index : torch.Tensor, shape (R,), int64
+        Type and bonded segment of each residue.
+    neighbor_index : torch.Tensor, shape (F, R, K), int64
+        Nearest residues by CA, -1 padded; contacts outside it are not seen.
+    box : torch.Tensor, shape (F, 3, 3)
+        Box vectors in nm as rows, zeros for no box.
+    chi : torch.Tensor, shape (F, R, C, 4)
+        Candidate side chains in radians.
+    log_p : torch.Tensor, shape (F, R, C)
+        Natural log of their probabilities, -inf for no candidate.
+    noise : torch.Tensor or None, shape (F, R, S)
+        N(0, 1) numbers that drive one mutually packed sample: a first choice
+        from the marginals and S - 1 Gibbs sweeps. If None, the mode.
+    builder : BuilderTables
+        Ideal geometry.
+    tables : PackingTables
+        Constants of the packing.
+    pair_energy : torch.Tensor, shape (14, 14, 10)
+        Learned pair energy in nats.
+    settings : PackingSettings
+        Weights.
+
+    Returns
+    -------
+    chi : torch.Tensor, shape (F, R, 4)
+        The chosen side chains after the clean-up, in radians.
+    positions : torch.Tensor, shape (F, R, 14, 3)
+        Heavy atoms in nm, zeros in absent slots.
+    confidence : torch.Tensor, shape (F, R)
+        Marginal probability of the choice; 1 where there is no choice.
+    """
+    n_frames, n_residues = backbone.size(0), backbone.size(1)
+    n_groups = n_frames * n_residues
+    candidates = select_candidates(
+        chi,
+        log_p,
+        residue_type,
+        tables,
+        settings.max_candidates,
+        settings.max_log_ratio,
+    )
+    n_kept = candidates.log_p.size(2)
+    types = residue_type.repeat(n_frames)
+    rows_backbone = backbone.reshape(n_groups, 15).index_select(0, candidates.residue)
+    rows_type = types.index_select(0, candidates.residue)
+    rows_chi = candidates.chi.reshape(-1, 4).index_select(0, candidates.index)
+    built = build_side_chain_rows(
+        rows_backbone.reshape(-1, 5, 3), rows_type, rows_chi, builder
+    )
+    atoms = list_candidate_atoms(
+        built,
+        candidates.index,
+        candidates.residue,
+        rows_type,
+        candidates.same_as,
+        n_groups,
+        tables,
+    )
+    has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
+    follows = torch.zeros_like(residue_type, dtype=torch.bool)
+    follows[1:] = chain_index[1:] == chain_index[:-1]
+    follows = follows.repeat(n_frames)
+    first, second, shift = find_residue_pairs(neighbor_index, backbone[:, :, 1], box)
+    on_atom = compute_backbone_energy(
+        atoms,
+        list_backbone(backbone, has_beta),
+        first,
+        second,
+        shift,
+        types,
+        follows,
+        tables,
+        pair_energy,
+        settings.pair_scale,
+        settings.clash_slope,
+        settings.clash_ceiling,
+    )
+    terms = compute_side_chain_terms(
+        atoms,
+        first,
+        second,
+        shift,
+        neighbor_index,
+        tables,
+        pair_energy,
+        settings.pair_scale,
+        settings.clash_slope,
+        settings.clash_ceiling,
+    )
+    own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
+    own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
+    marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
+    if noise is None:
+        choice = marginal.argmax(1)
+    else:
+        choice = sample_gibbs(own, marginal, terms, atoms, noise, settings.temperature)
+    has_choice = (marginal > 0).any(1)
+    confidence = marginal.gather(1, choice.unsqueeze(1)).squeeze(1)
+    confidence = torch.where(has_choice, confidence, torch.ones_like(confidence))
+    row = torch.arange(n_groups, device=choice.device) * n_kept + choice
+    chosen = candidates.chi.reshape(-1, 4).index_select(0, row)
+    chosen, positions = clean_up(
+        backbone,
+        chosen.view(n_frames, n_residues, 4),
+        residue_type,
+        follows,
+        first,
+        second,
+        shift,
+        neighbor_index,
+        builder,
+        tables,
+        settings.n_cleanup_steps,
+        settings.cleanup_pull,
+        settings.cleanup_margin,
+    )
+    return chosen, positions, confidence.view(n_frames, n_residues)
+
+
+class Packer(torch.nn.Module):
+    """Packing with its constants as buffers, ready to sit in a model.
+
+    Parameters
+    ----------
+    settings : PackingSettings or None
+        Weights. If None, the defaults.
+    pair_energy : torch.Tensor or None, shape (14, 14, 10)
+        Learned pair energy in nats. If None, zero.
+    """
+
+    settings: PackingSettings
+
+    def __init__(
+        self,
+        settings: PackingSettings | None = None,
+        pair_energy: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = PackingSettings() if settings is None else settings
+        if pair_energy is None:
+            pair_energy = make_empty_pair_energy()
+        self.register_buffer("pair_energy", pair_energy)
+        # buffers, one by one: a named tuple would not follow .to(device)
+        for name, value in make_packing_tables()._asdict().items():
+            self.register_buffer("packing_" + name, value, persistent=False)
+        for name, value in load_builder_tables()._asdict().items():
+            self.register_buffer("builder_" + name, value, persistent=False)
+
+    def tables(self) -> PackingTables:
+        """Return the packing constants on the module's device."""
+        return PackingTables(
+            atom_mask=self.packing_atom_mask,
+            atom_radius=self.packing_atom_radius,
+            atom_polarity=self.packing_atom_polarity,
+            atom_type=self.packing_atom_type,
+            is_disulfide=self.packing_is_disulfide,
+            excluded_inside=self.packing_excluded_inside,
+            excluded_before=self.packing_excluded_before,
+            n_chi=self.packing_n_chi,
+            chi_period=self.packing_chi_period,
+            chi_depth=self.packing_chi_depth,
+            chi_axis=self.packing_chi_axis,
+            chi_moves=self.packing_chi_moves,
+            is_proline=self.packing_is_proline,
+            bonds=self.packing_bonds,
+            rings=self.packing_rings,
+            max_reach=self.packing_max_reach,
+        )
+
+    def builder(self) -> BuilderTables:
+        """Return the ideal geometry on the module's device."""
+        return BuilderTables(
+            parent=self.builder_parent,
+            length=self.builder_length,
+            angle=self.builder_angle,
+            offset=self.builder_offset,
+            chi_index=self.builder_chi_index,
+            exists=self.builder_exists,
+            cb=self.builder_cb,
+            n_ca_c=self.builder_n_ca_c,
+            n_chi=self.builder_n_chi,
+            pi_periodic=self.builder_pi_periodic,
+            unit=self.builder_unit,
+            unit_center=self.builder_unit_center,
+            unit_range=self.builder_unit_range,
+        )
+
+    def forward(
+        self,
+        backbone: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        chi: Tensor,
+        log_p: Tensor,
+        noise: Optional[Tensor] = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose one candidate a residue; see `pack`."""
+        return pack(
+            backbone,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            chi,
+            log_p,
+            noise,
+            self.builder(),
+            self.tables(),
+            self.pair_energy,
+            self.settings,
+        )
