@@ -11,8 +11,9 @@ import sys
 import numpy as np
 
 from openmm_backmap.residues.atoms import ATOM_SLOT
-from openmm_backmap.residues.names import RESIDUE_NAMES
 from openmm_backmap.residues.ideal import SIDE_CHAIN_TREE
+from openmm_backmap.residues.names import RESIDUE_NAMES
+from openmm_backmap.units import ANGSTROM
 
 __all__ = ["fit_side_chains"]
 
@@ -78,15 +79,15 @@ def fit_side_chains(
 
 def main(path: str) -> None:
     """Print the fitted table for a training shard."""
-    from openmm_backmap.training.data import iterate_entries
+    from openmm_backmap.training.shards import read_shard
 
     xyz, kind, mask = [], [], []
-    for entry in iterate_entries(path):
+    for entry in read_shard(path):
         if not entry.resolution <= 1.6:
             continue
-        xyz.append(entry.positions[0])
+        xyz.append(entry.positions[0] / ANGSTROM)
         kind.append(entry.residue_type)
-        mask.append(entry.mask & (entry.b_factor < 35))
+        mask.append(entry.mask & (entry.bfactor < 35))
     table = fit_side_chains(
         np.concatenate(xyz), np.concatenate(kind), np.concatenate(mask)
     )

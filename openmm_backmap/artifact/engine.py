@@ -1,0 +1,115 @@
+"""The seam between services and models: the contract and who fulfils it."""
+
+from pathlib import Path
+from typing import Optional, Protocol
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.artifact.metadata import ModelMetadata
+from openmm_backmap.artifact.packaged import find_model
+from openmm_backmap.errors import ModelError
+
+__all__ = ["Engine", "choose_device", "load_engine"]
+
+
+class Engine(Protocol):
+    """A loaded model on a device."""
+
+    metadata: ModelMetadata
+    device: torch.device
+
+    def run(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor],  # noqa: UP045
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames of one topology.
+
+        Parameters
+        ----------
+        bead_positions : torch.Tensor, shape (F, R, M, 3)
+            Bead slots in nm, each segment whole.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type (0 to 19) and segment of each residue.
+        neighbor_index : torch.Tensor, shape (F, R, K), int64
+            Nearest residues within the cutoff, by distance, -1 padded.
+        box : torch.Tensor, shape (F, 3, 3)
+            Periodic box vectors in nm as rows; zeros where there is none.
+        noise : torch.Tensor or None, shape (F, R, Z)
+            N(0, 1) numbers of one sample; None for the mode.
+
+        Returns
+        -------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm, zeros in absent slots.
+        confidence : torch.Tensor, shape (F, R)
+            0 to 1.
+
+        Raises
+        ------
+        ModelError
+            If the model gives positions that are not finite.
+        """
+        ...
+
+
+def choose_device(device: str) -> torch.device:
+    """Resolve "auto" and check that a device is there.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:1", ...
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ModelError
+        If the device is unknown or missing.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(
+            f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"device {device!r} was asked for, but torch {torch.__version__} sees no "
+            "CUDA GPU: use --device cpu, or install a CUDA build of torch"
+        )
+    return chosen
+
+
+def load_engine(model: str | Path = "ca", device: str = "auto") -> Engine:
+    """Load a packaged model by name or a model file by path.
+
+    Parameters
+    ----------
+    model : str or pathlib.Path
+        Name of a packaged model, or a file.
+    device : str
+        See `choose_device`.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    ModelError
+        If the model is not there or cannot be run.
+    """
+    from openmm_backmap.artifact.torchscript import TorchScriptEngine
+
+    return TorchScriptEngine(find_model(model), choose_device(device))

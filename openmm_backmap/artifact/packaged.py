@@ -1,0 +1,49 @@
+"""The models that come with the package."""
+
+from pathlib import Path
+
+from openmm_backmap.errors import ModelError
+
+__all__ = ["find_model", "list_models"]
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+
+def list_models() -> tuple[str, ...]:
+    """Names of the packaged models, sorted.
+
+    Returns
+    -------
+    tuple of str
+    """
+    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.pt")))
+
+
+def find_model(model: str | Path) -> Path:
+    """Find the file of a model.
+
+    Parameters
+    ----------
+    model : str or pathlib.Path
+        Name of a packaged model, or a path.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
+    packaged = WEIGHTS / f"{model}.pt"
+    if str(model) in list_models():
+        return packaged
+    path = Path(model)
+    if path.is_file():
+        return path
+    raise ModelError(
+        f"model {str(model)!r} is neither a packaged model "
+        f"({', '.join(list_models()) or 'none is installed'}) nor a file: give one of "
+        "these names or the path of a .pt file made by `openmm-backmap export`"
+    )

@@ -1,0 +1,131 @@
+"""The TorchScript backend: saving, loading and running model files."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from openmm_backmap.artifact.layout import compute_layout_hash
+from openmm_backmap.artifact.metadata import METADATA_FILE, ModelMetadata
+from openmm_backmap.errors import ModelError
+
+__all__ = ["TorchScriptEngine", "save_torchscript"]
+
+
+@contextmanager
+def _known_deprecation() -> Iterator[None]:
+    """Hide only torch's notice that TorchScript is legacy; we test export too."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", module="torch")
+        warnings.filterwarnings("ignore", message=".*`torch.jit.*")
+        yield
+
+
+def save_torchscript(
+    module: nn.Module, metadata: ModelMetadata, path: str | Path
+) -> Path:
+    """Script a module and write it with its metadata into one file.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its forward follows `openmm_backmap.artifact.engine.Engine.run`.
+    metadata : ModelMetadata
+        Goes into the file.
+    path : str or pathlib.Path
+        Where to; replaced in one step, so a reader never sees half a file.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    path = Path(path)
+    with _known_deprecation():
+        scripted = torch.jit.script(module.eval().cpu())
+        partial = path.with_name(path.name + ".part")
+        torch.jit.save(
+            scripted, str(partial), _extra_files={METADATA_FILE: metadata.to_json()}
+        )
+    partial.replace(path)
+    return path
+
+
+class TorchScriptEngine:
+    """A TorchScript model on a device.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A file made by `save_torchscript`.
+    device : torch.device
+        Where it runs.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a model of ours or of another format.
+    """
+
+    def __init__(self, path: str | Path, device: torch.device) -> None:
+        self.path = Path(path)
+        self.device = device
+        extra = {METADATA_FILE: ""}
+        try:
+            with _known_deprecation():
+                module = torch.jit.load(
+                    str(path), map_location=device, _extra_files=extra
+                )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(
+                f"{path}: this is not a model file that torch {torch.__version__} "
+                f"can read ({reason}); wanted a .pt file made by "
+                "`openmm-backmap export`"
+            ) from error
+        text = extra[METADATA_FILE]
+        if isinstance(text, bytes):  # torch.jit.load hands bytes back
+            text = text.decode()
+        self.metadata = ModelMetadata.from_json(text, str(path))
+        layout = compute_layout_hash()
+        if self.metadata.atom_layout not in ("", layout):
+            raise ModelError(
+                f"{path}: made for another order of residues or atom slots "
+                f"({self.metadata.atom_layout}, here {layout}); export it again with "
+                "this version"
+            )
+        self._module = module.eval()
+
+    def run(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames; see `Engine.run`."""
+        target = self.device
+        with torch.inference_mode():
+            positions, confidence = self._module(
+                bead_positions.to(target).contiguous(),
+                residue_type.to(target).contiguous(),
+                chain_index.to(target).contiguous(),
+                neighbor_index.to(target).contiguous(),
+                box.to(target).contiguous(),
+                None if noise is None else noise.to(target).contiguous(),
+            )
+        if not bool(torch.isfinite(positions).all()):
+            frame, residue = torch.nonzero(~torch.isfinite(positions).all(-1).all(-1))[
+                0
+            ].tolist()
+            raise ModelError(
+                f"model {self.metadata.name}: positions of residue {residue} in frame "
+                f"{frame} of the batch are not finite; look at the beads of that frame"
+            )
+        return positions, confidence

@@ -1,0 +1,90 @@
+"""`table`: nearest CA geometries, a rotamer library and packing. No network."""
+
+from typing import Optional
+
+from torch import Tensor, nn
+
+from openmm_backmap.builder.backbone import build_backbone
+from openmm_backmap.builder.conditioning import find_cis, project_ca
+from openmm_backmap.nn.peptide_table import PeptideTable
+from openmm_backmap.nn.rotamer_library import RotamerLibrary
+from openmm_backmap.packing.pack import Packer
+
+__all__ = ["TABLE_NOISE_WIDTH", "TableModel"]
+
+TABLE_NOISE_WIDTH = 14
+"""1 for the peptide units, 4 for the chi, 9 for the Gibbs sweeps."""
+
+
+class TableModel(nn.Module):
+    """The rule-based baseline that networks must beat.
+
+    Parameters
+    ----------
+    peptides : PeptideTable
+        Azimuths of the peptide units.
+    library : RotamerLibrary
+        Rotamers given phi and psi.
+    packer : Packer
+        The shared packing.
+    end_torsion : torch.Tensor, shape (20, 3)
+        psi of first, phi and N-CA-C-O of last residues by type, in radians.
+    """
+
+    def __init__(
+        self,
+        peptides: PeptideTable,
+        library: RotamerLibrary,
+        packer: Packer,
+        end_torsion: Tensor,
+    ) -> None:
+        super().__init__()
+        self.peptides = peptides
+        self.library = library
+        self.packer = packer
+        self.register_buffer("end_torsion", end_torsion)
+
+    def forward(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        ca = project_ca(bead_positions[:, :, 0], residue_type, chain_index)
+        is_cis = find_cis(ca, residue_type, chain_index)
+        draw: Optional[Tensor] = None  # noqa: UP045
+        sweeps: Optional[Tensor] = None  # noqa: UP045
+        if noise is not None:
+            draw = noise[..., 0]
+            sweeps = noise[..., 5:]
+        alpha, twist = self.peptides(ca, residue_type, chain_index, draw)
+        ends = self.end_torsion[residue_type].unsqueeze(0).expand(ca.shape[0], -1, -1)
+        backbone = build_backbone(
+            ca,
+            alpha,
+            twist,
+            is_cis,
+            ends,
+            residue_type,
+            chain_index,
+            self.packer.builder(),
+        )
+        chi, log_p = self.library(backbone, residue_type, chain_index, 16)
+        if noise is not None:
+            spread = self.library.spread[residue_type]
+            chi = chi + (noise[..., 1:5] * spread).unsqueeze(2)
+        _, positions, confidence = self.packer(
+            backbone,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            chi,
+            log_p,
+            sweeps,
+        )
+        return positions, confidence
