@@ -1,86 +1,24 @@
 """The service that turns coarse-grained frames into all-atom frames."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from openmm_backmap.artifact import load_engine
-from openmm_backmap.builder import place_terminal_oxygen
-from openmm_backmap.errors import GeometryError, InputError
+from openmm_backmap.artifact import list_models, load_engine
+from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
+from openmm_backmap.backmapper_input import as_cg_topology, choose_model
+from openmm_backmap.errors import InputError, ModelError
 from openmm_backmap.frames import AtomFrame, CGFrame
-from openmm_backmap.geometry.neighbors import find_neighbors
-from openmm_backmap.geometry.periodic import minimum_image, unwrap_chains
-from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
-from openmm_backmap.torch_threads import limit_torch_threads
-from openmm_backmap.trajectory import read_cg_frames, read_topology
+from openmm_backmap.trajectory import read_cg_frames
 
-__all__ = ["BackmapBatch", "Backmapper", "draw_noise"]
-
-_CA_SLOT = 1
-"""Slot of CA among the 14 heavy-atom slots (N, CA, C, O, CB, ...)."""
+__all__ = ["Backmapper"]
 
 _BATCH_RESIDUES = 4096
 """Residues (frames x residues) of one pass; bounds the memory of packing."""
-
-
-def draw_noise(
-    seed: int, step: int, sample: int, n_residues: int, width: int
-) -> np.ndarray:
-    """Draw the noise of one sample of one frame.
-
-    The generator is keyed by (seed, step, sample), so the same frame gets the
-    same atoms whatever the batch, the order of the frames or a restart.
-
-    Parameters
-    ----------
-    seed : int
-        The user's seed, not negative.
-    step : int
-        Step of the frame, not negative.
-    sample : int
-        Number of the sample, from 0.
-    n_residues : int
-        Residues R.
-    width : int
-        Noise entries Z of a residue.
-
-    Returns
-    -------
-    numpy.ndarray, shape (R, Z), float32
-        Independent N(0, 1) entries.
-    """
-    generator = np.random.default_rng(np.random.SeedSequence((seed, step, sample)))
-    return generator.standard_normal((n_residues, width), dtype=np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class BackmapBatch:
-    """Frames of one pass, with what the checks want to know.
-
-    Attributes
-    ----------
-    frames : list of AtomFrame
-        All-atom frames, frame-major, then by sample.
-    heavy : numpy.ndarray, shape (F, R, 14, 3), float32
-        Heavy atoms in slots in nm, one entry for each of `frames`.
-    displacement : numpy.ndarray, shape (F, R), float32
-        Distance in nm from the anchor bead to the CA that was built: what
-        the projection of impossible CA geometry moved.
-    seconds : float
-        Wall time of the pass.
-    """
-
-    frames: list[AtomFrame]
-    heavy: np.ndarray
-    displacement: np.ndarray
-    seconds: float = field(default=0.0)
 
 
 class Backmapper:
@@ -135,6 +73,13 @@ class Backmapper:
             raise InputError(f"seed: {seed} came, wanted 0 or more")
         if threads is not None and threads < 1:
             raise InputError(f"threads: {threads} came, wanted 1 or more, or None")
+        came, wanted = cg_topology.mapping.name, engine.metadata.mapping
+        if came != wanted:
+            raise ModelError(
+                f"model {engine.metadata.name!r} reads beads of mapping {wanted!r}, "
+                f"the topology has {came!r}; choose another model (installed: "
+                f"{', '.join(list_models())})"
+            )
         self.cg_topology = cg_topology
         self.engine = engine
         self.seed = int(seed)
@@ -145,31 +90,28 @@ class Backmapper:
         self.atom_topology = AtomTopology.from_cg_topology(
             cg_topology, hydrogens=hydrogens
         )
-        self._placer = HydrogenPlacer(self.atom_topology) if hydrogens else None
-        self._residue_type = torch.from_numpy(
-            np.ascontiguousarray(cg_topology.residue_type)
+        self._runner = BatchRunner(
+            self.atom_topology,
+            engine,
+            seed=self.seed,
+            threads=threads,
+            wrap_chains=wrap_chains,
         )
-        self._chain_index = torch.from_numpy(
-            np.ascontiguousarray(cg_topology.chain_index)
-        )
-        # first residue of each segment: reduceat sums over segments from there
-        self._starts = np.flatnonzero(
-            np.diff(cg_topology.chain_index, prepend=-1) != 0
-        )
-        self._lengths = np.diff(self._starts, append=cg_topology.n_residues)
 
     @classmethod
     def from_topology(
         cls,
         topology: Any,
-        model: str | Path = "ca",
+        model: str | Path | None = None,
         *,
         device: str = "auto",
         sequence: Any = None,
         mapping: Any = None,
         positions: np.ndarray | None = None,
+        box: np.ndarray | None = None,
         system: Any = None,
         strict: bool = False,
+        select: Callable[[CGTopology], CGTopology] | None = None,
         **options: Any,
     ) -> "Backmapper":
         """Make a backmapper from a topology, a file or a sequence.
@@ -180,7 +122,8 @@ class Backmapper:
             The coarse-grained topology: an object, a file that holds one
             (PDB, mmCIF, GRO, PSF), or a sequence in one-letter code.
         model : str or Path, optional
-            Name of a packaged model or the path of a model file.
+            Name of a packaged model or the path of a model file.  If None, the
+            first of "ca" and "table" that is installed.
         device : str, optional
             "cpu", "cuda", "cuda:1" ...; "auto" takes a GPU where there is one.
         sequence : str or list of str or Path, optional
@@ -189,11 +132,15 @@ class Backmapper:
             The CG mapping.  If None, that of the model.
         positions : numpy.ndarray, shape (B, 3), optional
             One frame in nm; helps to split chains that share an id.
+        box : numpy.ndarray, shape (3, 3), optional
+            Its box vectors in nm.
         system : openmm.System, optional
             Its bonds help to split chains.
         strict : bool, optional
             Whether beads that are not protein are an error instead of being
             left out.
+        select : callable, optional
+            Turns the topology into the part wanted, see `mapping.subset`.
         **options
             Keywords of the constructor: `hydrogens`, `seed`, `threads`, ...
 
@@ -209,15 +156,18 @@ class Backmapper:
         ModelError
             If the model is unknown or meant for another mapping.
         """
-        engine = load_engine(model, device)
+        engine = load_engine(choose_model(model), device)
         cg_topology = as_cg_topology(
             topology,
             mapping=engine.metadata.mapping if mapping is None else mapping,
             sequence=sequence,
             positions=positions,
+            box=box,
             system=system,
             strict=strict,
         )
+        if select is not None:
+            cg_topology = select(cg_topology)
         return cls(cg_topology, engine, **options)
 
     @property
@@ -251,52 +201,7 @@ class Backmapper:
         ModelError
             If the model gives positions that are not finite.
         """
-        started = time.perf_counter()
-        beads, boxes = self._gather(frames)
-        beads = self._make_whole(beads, boxes)
-        shift, beads = self._centre(beads, boxes)
-        metadata = self.engine.metadata
-        neighbor_index = find_neighbors(
-            beads[:, :, 0], metadata.n_neighbors, metadata.neighbor_cutoff, boxes
-        )
-        copies = 1 if samples is None else samples
-        tensors = [
-            torch.from_numpy(np.repeat(array, copies, axis=0))
-            for array in (beads, neighbor_index, boxes)
-        ]
-        noise = self._noise(frames, samples)
-        with limit_torch_threads(self.threads):
-            positions, confidence = self.engine.run(
-                tensors[0],
-                self._residue_type,
-                self._chain_index,
-                tensors[1],
-                tensors[2],
-                noise,
-            )
-            heavy = positions.detach().cpu()
-            oxt = place_terminal_oxygen(heavy, self._chain_index)
-        heavy = heavy.numpy()
-        displacement = np.linalg.norm(
-            heavy[:, :, _CA_SLOT] - tensors[0].numpy()[:, :, 0], axis=-1
-        )
-        shift = np.repeat(shift, copies, axis=0)
-        atoms = self._to_atoms(heavy, oxt.numpy(), shift)
-        confidence = confidence.detach().cpu().numpy()
-        atom_frames = [
-            AtomFrame(
-                positions=atoms[i],
-                box=frames[i // copies].box,
-                step=frames[i // copies].step,
-                time=frames[i // copies].time,
-                confidence=confidence[i],
-                stage="model",
-                sample=i % copies,
-            )
-            for i in range(len(atoms))
-        ]
-        seconds = time.perf_counter() - started
-        return BackmapBatch(atom_frames, heavy, displacement, seconds)
+        return self._runner.run(frames, samples)
 
     def backmap(
         self, frames: Sequence[CGFrame], samples: int | None = None
@@ -368,9 +273,7 @@ class Backmapper:
             )
         boxes = None
         if box is not None:
-            boxes = np.broadcast_to(
-                np.asarray(box, np.float32), (len(positions), 3, 3)
-            )
+            boxes = np.broadcast_to(np.asarray(box, np.float32), (len(positions), 3, 3))
         frames = [
             CGFrame(
                 positions=positions[i],
@@ -430,160 +333,49 @@ class Backmapper:
         for frames in chunks:
             yield from self.backmap(frames, samples)
 
-    def _gather(self, frames: Sequence[CGFrame]) -> tuple[np.ndarray, np.ndarray]:
-        """Stack checked beads (F, R, M, 3) and boxes (F, 3, 3), zeros for none."""
-        for frame in frames:
-            check_frame(frame, self.cg_topology)
-        beads = self.cg_topology.bead_positions(
-            np.stack([np.asarray(frame.positions, np.float32) for frame in frames])
-        )
-        boxes = np.zeros((len(frames), 3, 3), np.float32)
-        for box, frame in zip(boxes, frames, strict=True):
-            if frame.box is not None:
-                box[:] = frame.box
-        return beads, boxes
+    def to_simulation(
+        self,
+        frame: AtomFrame,
+        *,
+        solvent: str = "obc",
+        temperature: float = 300.0,
+        timestep: float = 0.001,
+        platform: str | None = None,
+    ) -> Any:
+        """Make an all-atom Simulation that starts from a frame.
 
-    def _make_whole(self, beads: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Unwrap segments along the chain, and beads of a residue to its anchor."""
-        anchor = unwrap_chains(beads[:, :, 0], self.cg_topology.chain_index, boxes)
-        whole = beads.copy()
-        whole[:, :, 0] = anchor
-        for f in range(len(beads)):
-            for slot in range(1, beads.shape[2]):
-                offset = beads[f, :, slot] - beads[f, :, 0]
-                if boxes[f].any():
-                    offset = minimum_image(offset, boxes[f])
-                whole[f, :, slot] = anchor[f] + offset
-        return whole
+        The force field is that of `Minimizer`, ff14SB with flexible bonds.
+        Minimize first: ``simulation.minimizeEnergy()``.
 
-    def _centre(
-        self, beads: np.ndarray, boxes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Move segments near the origin, where float32 is fine-grained.
+        Parameters
+        ----------
+        frame : AtomFrame
+            All atoms, with hydrogens.
+        solvent : str, optional
+            "vacuum", "obc" or "gbn2".
+        temperature : float, optional
+            In kelvin, for the Langevin thermostat.
+        timestep : float, optional
+            In ps.
+        platform : str, optional
+            OpenMM platform.  If None, OpenMM chooses.
 
-        Returns the vector (F, R, 3) that brings each residue to the place
-        where it is written, and the moved beads.
+        Returns
+        -------
+        openmm.app.Simulation
+            With the frame's positions; not periodic.
         """
-        anchor = beads[:, :, 0].astype(np.float64)
-        sums = np.add.reduceat(anchor, self._starts, axis=1)
-        centre = sums / self._lengths[:, None]
-        shift = np.zeros_like(anchor)
-        for f, box in enumerate(boxes):
-            if box.any():
-                count = np.floor(centre[f] @ np.linalg.inv(box.astype(np.float64)))
-                shift[f] = np.repeat(count @ box, self._lengths, axis=0)
-            else:
-                shift[f] = anchor[f].mean(axis=0)
-        moved = (beads - shift[:, :, None]).astype(np.float32)
-        moved[:, self.cg_topology.bead_index < 0] = 0.0
-        if self.wrap_chains:
-            shift[boxes.any(axis=(1, 2))] = 0.0
-        return shift.astype(np.float32), moved
+        import openmm
+        from openmm import app, unit
 
-    def _noise(
-        self, frames: Sequence[CGFrame], samples: int | None
-    ) -> torch.Tensor | None:
-        """Draw noise (F * samples, R, Z), or None for the mode."""
-        if samples is None:
-            return None
-        shape = (self.cg_topology.n_residues, self.engine.metadata.noise_width)
-        return torch.from_numpy(
-            np.stack(
-                [
-                    draw_noise(self.seed, max(0, frame.step), sample, *shape)
-                    for frame in frames
-                    for sample in range(samples)
-                ]
-            )
+        from openmm_backmap.minimizer import create_system
+
+        system = create_system(self.atom_topology, solvent=solvent)
+        integrator = openmm.LangevinMiddleIntegrator(
+            temperature * unit.kelvin, 1.0 / unit.picosecond, timestep
         )
-
-    def _to_atoms(
-        self, heavy: np.ndarray, oxt: np.ndarray, shift: np.ndarray
-    ) -> np.ndarray:
-        """Put heavy atoms, OXT and hydrogens in the order of the topology."""
-        heavy = heavy + shift[:, :, None]
-        ends = self._starts + self._lengths - 1
-        oxt = oxt + shift[:, ends]
-        if self._placer is not None:
-            return self._placer.place(heavy, oxt)
-        atoms = np.zeros((len(heavy), self.n_atoms, 3), np.float32)
-        slot_atom = self.atom_topology.slot_atom
-        present = slot_atom >= 0
-        atoms[:, slot_atom[present]] = heavy[:, present]
-        oxt_atom = self.atom_topology.oxt_atom
-        atoms[:, oxt_atom[oxt_atom >= 0]] = oxt[:, oxt_atom >= 0]
-        return atoms
-
-
-def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
-    """Make a CGTopology from whatever names one.
-
-    Parameters
-    ----------
-    topology : openmm.app.Topology, mdtraj.Topology, CGTopology, Path or str
-        An object, a topology file, or a sequence in one-letter code.
-    **options
-        Keywords of `CGTopology.from_openmm`: `mapping`, `sequence`,
-        `positions`, `system`, `strict`.
-
-    Returns
-    -------
-    CGTopology
-        As it is where one came.
-    """
-    if isinstance(topology, CGTopology):
-        return topology
-    if isinstance(topology, str | Path):
-        text = str(topology)
-        if "." not in text and text.isalpha() and text.isupper():
-            return CGTopology.from_sequence(text)
-        topology, first = read_topology(topology)
-        if options.get("positions") is None:
-            options["positions"] = first
-    if hasattr(topology, "getNumAtoms"):
-        return CGTopology.from_openmm(topology, **options)
-    if hasattr(topology, "n_atoms"):
-        return CGTopology.from_mdtraj(topology, **options)
-    raise InputError(
-        f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
-        "Topology, a CGTopology, a file or a sequence"
-    )
-
-
-def check_frame(frame: CGFrame, topology: CGTopology) -> None:
-    """Refuse a frame whose beads do not fit the topology or are not finite.
-
-    Parameters
-    ----------
-    frame : CGFrame
-        The frame.
-    topology : CGTopology
-        What is wanted; beads that it leaves out are not looked at.
-
-    Raises
-    ------
-    InputError
-        If the number of beads differs.
-    GeometryError
-        If a bead or the box is not finite.
-    """
-    positions = np.asarray(frame.positions)
-    n_beads = topology.n_beads
-    if positions.shape != (n_beads, 3):
-        raise InputError(
-            f"frame at step {frame.step}: positions of shape {positions.shape} came, "
-            f"wanted ({n_beads}, 3); is this the trajectory of that topology?"
-        )
-    used = topology.bead_index
-    bad = ~np.isfinite(positions).all(axis=-1)
-    if bad.any():
-        rows = np.flatnonzero((bad[used] & (used >= 0)).any(axis=-1))
-        if len(rows):
-            row = rows[0]
-            raise GeometryError(
-                f"frame at step {frame.step}: bead of residue "
-                f"{topology.residue_name[row]} {topology.residue_id[row]} is not "
-                f"finite ({len(rows)} residues in all); did the simulation blow up?"
-            )
-    if frame.box is not None and not np.isfinite(frame.box).all():
-        raise GeometryError(f"frame at step {frame.step}: the box is not finite")
+        args = [] if platform is None else [openmm.Platform.getPlatform(platform)]
+        topology = self.atom_topology.with_box(None).topology
+        simulation = app.Simulation(topology, system, integrator, *args)
+        simulation.context.setPositions(np.asarray(frame.positions, np.float64))
+        return simulation

@@ -17,11 +17,11 @@ from typing import Any, TextIO
 from openmm_backmap.errors import (
     BackmapWarning,
     InputError,
-    OutputExistsError,
     TrajectoryError,
 )
 from openmm_backmap.frames import AtomFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.paths import check_absent, check_folder
 from openmm_backmap.trajectory import open_writer
 
 __all__ = ["JOURNAL_VERSION", "TrajectoryOutput", "journal_path"]
@@ -279,46 +279,6 @@ class TrajectoryOutput:
             if self.n_frames == 0 and journal_path(self.path).exists():
                 if journal_path(self.path).stat().st_size == 0:
                     journal_path(self.path).unlink()
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a path whose folder is missing.
-
-    Parameters
-    ----------
-    path : Path
-        A file to be written.
-
-    Raises
-    ------
-    InputError
-        With the folder's name.
-    """
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, wanted a file name")
-
-
-def check_absent(path: Path, remedy: str = "append=True or overwrite=True") -> None:
-    """Refuse a path where a file stands already.
-
-    Parameters
-    ----------
-    path : Path
-        A file to be written.
-    remedy : str, optional
-        What to say instead.
-
-    Raises
-    ------
-    OutputExistsError
-        If there is a file that is not empty.
-    """
-    if path.exists() and path.stat().st_size > 0:
-        raise OutputExistsError(
-            f"{path}: exists already; choose another name or say {remedy}"
-        )
 
 
 def cut_trajectory(path: Path, end: int, n_frames: int) -> None:

@@ -1,6 +1,5 @@
 """From bead frames to written output: what the reporter and the command share."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from openmm_backmap.backmapper import BackmapBatch, Backmapper, check_frame
-from openmm_backmap.errors import BackmapError, BackmapWarning, TrajectoryError
+from openmm_backmap.errors import BackmapError, TrajectoryError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.metrics.summary import FrameChecker
 from openmm_backmap.metrics_table import MetricsTable, compute_rows
-from openmm_backmap.minimizer import Minimizer
+from openmm_backmap.minimizer import MinimizationResult, Minimizer
 from openmm_backmap.output import TrajectoryOutput
 from openmm_backmap.trajectory import open_writer
 
@@ -179,7 +178,7 @@ class Pipeline:
             minimized.append(result.frame)
             cells.append(
                 {
-                    "status": "ok" if result.ok else "not minimized",
+                    "status": _status(result),
                     "energy_before": result.energy_before,
                     "energy_after": result.energy_after,
                     "displacement_nm": result.displacement,
@@ -299,12 +298,6 @@ def _as_backmap_error(error: BaseException, where: str) -> BackmapError:
     return wrapped
 
 
-def warn(message: str) -> None:
-    """Warn the user, at the line that called the package.
-
-    Parameters
-    ----------
-    message : str
-        One line.
-    """
-    warnings.warn(message, BackmapWarning, stacklevel=3)
+def _status(result: MinimizationResult) -> str:
+    """Say in a word or two how a minimization went."""
+    return f"not minimized: {result.message}" if result.is_failed else "ok"

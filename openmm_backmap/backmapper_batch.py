@@ -1,0 +1,255 @@
+"""One pass through the model: from checked beads to all atoms."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from openmm_backmap.backmapper_input import check_frame
+from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.frames import AtomFrame, CGFrame
+from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.geometry.periodic import minimum_image, unwrap_chains
+from openmm_backmap.hydrogens import HydrogenPlacer
+from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.torch_threads import limit_torch_threads
+
+__all__ = ["BackmapBatch", "BatchRunner", "draw_noise"]
+
+_CA_SLOT = 1
+"""Slot of CA among the 14 heavy-atom slots (N, CA, C, O, CB, ...)."""
+
+
+def draw_noise(
+    seed: int, step: int, sample: int, n_residues: int, width: int
+) -> np.ndarray:
+    """Draw the noise of one sample of one frame.
+
+    The generator is keyed by (seed, step, sample), so the same frame gets the
+    same atoms whatever the batch, the order of the frames or a restart.
+
+    Parameters
+    ----------
+    seed : int
+        The user's seed, not negative.
+    step : int
+        Step of the frame, not negative.
+    sample : int
+        Number of the sample, from 0.
+    n_residues : int
+        Residues R.
+    width : int
+        Noise entries Z of a residue.
+
+    Returns
+    -------
+    numpy.ndarray, shape (R, Z), float32
+        Independent N(0, 1) entries.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence((seed, step, sample)))
+    return generator.standard_normal((n_residues, width), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class BackmapBatch:
+    """Frames of one pass, with what the checks want to know.
+
+    Attributes
+    ----------
+    frames : list of AtomFrame
+        All-atom frames, frame-major, then by sample.
+    heavy : numpy.ndarray, shape (F, R, 14, 3), float32
+        Heavy atoms in slots in nm, one entry for each of `frames`.
+    displacement : numpy.ndarray, shape (F, R), float32
+        Distance in nm from the anchor bead to the CA that was built: what
+        the projection of impossible CA geometry moved.
+    seconds : float
+        Wall time of the pass.
+    """
+
+    frames: list[AtomFrame]
+    heavy: np.ndarray
+    displacement: np.ndarray
+    seconds: float
+
+
+class BatchRunner:
+    """Backmap frames of one topology, all of them in one pass.
+
+    Parameters
+    ----------
+    atom_topology : AtomTopology
+        The output, and with it the CG topology.
+    engine : Engine
+        A loaded model.
+    seed : int
+        Seed of the noise.
+    threads : int or None
+        torch threads during a pass.  If None, torch's own setting.
+    wrap_chains : bool
+        Whether whole segments are moved into the periodic box.
+    """
+
+    def __init__(
+        self,
+        atom_topology: AtomTopology,
+        engine: Any,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        wrap_chains: bool = False,
+    ) -> None:
+        cg_topology = atom_topology.cg
+        self.cg_topology = cg_topology
+        self.atom_topology = atom_topology
+        self.engine = engine
+        self.seed = seed
+        self.threads = threads
+        self.wrap_chains = wrap_chains
+        self._placer = None
+        if atom_topology.has_hydrogens:
+            self._placer = HydrogenPlacer(atom_topology)
+        self._residue_type = torch.from_numpy(
+            np.ascontiguousarray(cg_topology.residue_type)
+        )
+        self._chain_index = torch.from_numpy(
+            np.ascontiguousarray(cg_topology.chain_index)
+        )
+        # first residue of each segment: reduceat sums over segments from there
+        self._starts = np.flatnonzero(np.diff(cg_topology.chain_index, prepend=-1) != 0)
+        self._lengths = np.diff(self._starts, append=cg_topology.n_residues)
+        self._residue_of_atom = np.repeat(
+            np.arange(cg_topology.n_residues), np.diff(atom_topology.first_atom)
+        )
+
+    def run(
+        self, frames: Sequence[CGFrame], samples: int | None = None
+    ) -> BackmapBatch:
+        """Backmap frames; see `Backmapper.backmap_batch`."""
+        started = time.perf_counter()
+        beads, boxes = self._gather(frames)
+        beads = self._make_whole(beads, boxes)
+        shift, beads = self._centre(beads, boxes)
+        metadata = self.engine.metadata
+        neighbor_index = find_neighbors(
+            beads[:, :, 0], metadata.n_neighbors, metadata.neighbor_cutoff, boxes
+        )
+        copies = 1 if samples is None else samples
+        tensors = [
+            torch.from_numpy(np.repeat(array, copies, axis=0))
+            for array in (beads, neighbor_index, boxes)
+        ]
+        noise = self._noise(frames, samples)
+        with limit_torch_threads(self.threads):
+            positions, confidence = self.engine.run(
+                tensors[0],
+                self._residue_type,
+                self._chain_index,
+                tensors[1],
+                tensors[2],
+                noise,
+            )
+            heavy = positions.detach().cpu()
+            oxt = place_terminal_oxygen(heavy, self._chain_index)
+        heavy = heavy.numpy()
+        displacement = np.linalg.norm(
+            heavy[:, :, _CA_SLOT] - tensors[0].numpy()[:, :, 0], axis=-1
+        )
+        atoms = self._to_atoms(heavy, oxt.numpy())
+        atoms += np.repeat(shift[:, self._residue_of_atom], copies, axis=0)
+        confidence = confidence.detach().cpu().numpy()
+        atom_frames = [
+            AtomFrame(
+                positions=atoms[i],
+                box=frames[i // copies].box,
+                step=frames[i // copies].step,
+                time=frames[i // copies].time,
+                confidence=confidence[i],
+                stage="model",
+                sample=i % copies,
+            )
+            for i in range(len(atoms))
+        ]
+        seconds = time.perf_counter() - started
+        return BackmapBatch(atom_frames, heavy, displacement, seconds)
+
+    def _gather(self, frames: Sequence[CGFrame]) -> tuple[np.ndarray, np.ndarray]:
+        """Stack checked beads (F, R, M, 3) and boxes (F, 3, 3), zeros for none."""
+        for frame in frames:
+            check_frame(frame, self.cg_topology)
+        beads = self.cg_topology.bead_positions(
+            np.stack([np.asarray(frame.positions, np.float32) for frame in frames])
+        )
+        boxes = np.zeros((len(frames), 3, 3), np.float32)
+        for box, frame in zip(boxes, frames, strict=True):
+            if frame.box is not None:
+                box[:] = frame.box
+        return beads, boxes
+
+    def _make_whole(self, beads: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Unwrap segments along the chain, and beads of a residue to its anchor."""
+        anchor = unwrap_chains(beads[:, :, 0], self.cg_topology.chain_index, boxes)
+        whole = beads.copy()
+        whole[:, :, 0] = anchor
+        for f in range(len(beads)):
+            for slot in range(1, beads.shape[2]):
+                offset = beads[f, :, slot] - beads[f, :, 0]
+                if boxes[f].any():
+                    offset = minimum_image(offset, boxes[f])
+                whole[f, :, slot] = anchor[f] + offset
+        return whole
+
+    def _centre(
+        self, beads: np.ndarray, boxes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Move segments near the origin, where float32 is fine-grained.
+
+        Returns the vector (F, R, 3) that brings each residue to the place
+        where it is written, and the moved beads.
+        """
+        anchor = beads[:, :, 0].astype(np.float64)
+        sums = np.add.reduceat(anchor, self._starts, axis=1)
+        centre = sums / self._lengths[:, None]
+        shift = np.zeros_like(anchor)
+        for f, box in enumerate(boxes):
+            if box.any():
+                count = np.floor(centre[f] @ np.linalg.inv(box.astype(np.float64)))
+                shift[f] = np.repeat(count @ box, self._lengths, axis=0)
+            else:
+                shift[f] = anchor[f].mean(axis=0)
+        moved = (beads - shift[:, :, None]).astype(np.float32)
+        moved[:, self.cg_topology.bead_index < 0] = 0.0
+        if self.wrap_chains:
+            shift[boxes.any(axis=(1, 2))] = 0.0
+        return shift.astype(np.float32), moved
+
+    def _noise(
+        self, frames: Sequence[CGFrame], samples: int | None
+    ) -> torch.Tensor | None:
+        """Draw noise (F * samples, R, Z), or None for the mode."""
+        if samples is None:
+            return None
+        shape = (self.cg_topology.n_residues, self.engine.metadata.noise_width)
+        return torch.from_numpy(
+            np.stack(
+                [
+                    draw_noise(self.seed, max(0, frame.step), sample, *shape)
+                    for frame in frames
+                    for sample in range(samples)
+                ]
+            )
+        )
+
+    def _to_atoms(self, heavy: np.ndarray, oxt: np.ndarray) -> np.ndarray:
+        """Put heavy atoms, OXT and hydrogens in the order of the topology."""
+        if self._placer is not None:
+            return self._placer.place(heavy, oxt)
+        topology = self.atom_topology
+        atoms = np.zeros((len(heavy), topology.n_atoms, 3), np.float32)
+        is_slot = topology.slot_atom >= 0
+        atoms[:, topology.slot_atom[is_slot]] = heavy[:, is_slot]
+        atoms[:, topology.oxt_atom] = oxt
+        return atoms

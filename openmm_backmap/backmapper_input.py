@@ -1,0 +1,110 @@
+"""What comes into the Backmapper: topologies and frames, checked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmm_backmap.artifact import list_models
+from openmm_backmap.errors import GeometryError, InputError
+from openmm_backmap.frames import CGFrame
+from openmm_backmap.mapping.cg_topology import CGTopology
+from openmm_backmap.trajectory import read_topology
+
+__all__ = ["PREFERRED_MODELS", "as_cg_topology", "check_frame", "choose_model"]
+
+PREFERRED_MODELS = ("ca", "table")
+"""Packaged models for CA beads, the best one first."""
+
+
+def choose_model(model: str | Path | None) -> str | Path:
+    """Return the model asked for, or the best one that is installed.
+
+    Parameters
+    ----------
+    model : str or Path or None
+        Name or file.
+
+    Returns
+    -------
+    str or Path
+        `model` unless it is None.
+    """
+    if model is not None:
+        return model
+    installed = list_models()
+    return next((m for m in PREFERRED_MODELS if m in installed), PREFERRED_MODELS[0])
+
+
+def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
+    """Make a CGTopology from whatever names one.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology, mdtraj.Topology, CGTopology, Path or str
+        An object, a topology file, or a sequence in one-letter code.
+    **options
+        Keywords of `CGTopology.from_openmm`: `mapping`, `sequence`,
+        `positions`, `system`, `strict`.
+
+    Returns
+    -------
+    CGTopology
+        As it is where one came.
+    """
+    if isinstance(topology, CGTopology):
+        return topology
+    if isinstance(topology, str | Path):
+        text = str(topology)
+        if "." not in text and text.isalpha() and text.isupper():
+            return CGTopology.from_sequence(text)
+        topology, first = read_topology(topology)
+        if options.get("positions") is None:
+            options["positions"] = first
+    if hasattr(topology, "getNumAtoms"):
+        return CGTopology.from_openmm(topology, **options)
+    if hasattr(topology, "n_atoms"):
+        return CGTopology.from_mdtraj(topology, **options)
+    raise InputError(
+        f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
+        "Topology, a CGTopology, a file or a sequence"
+    )
+
+
+def check_frame(frame: CGFrame, topology: CGTopology) -> None:
+    """Refuse a frame whose beads do not fit the topology or are not finite.
+
+    Parameters
+    ----------
+    frame : CGFrame
+        The frame.
+    topology : CGTopology
+        What is wanted; beads that it leaves out are not looked at.
+
+    Raises
+    ------
+    InputError
+        If the number of beads differs.
+    GeometryError
+        If a bead or the box is not finite.
+    """
+    positions = np.asarray(frame.positions)
+    n_beads = topology.n_beads
+    if positions.shape != (n_beads, 3):
+        raise InputError(
+            f"frame at step {frame.step}: positions of shape {positions.shape} came, "
+            f"wanted ({n_beads}, 3); is this the trajectory of that topology?"
+        )
+    used = topology.bead_index
+    bad = ~np.isfinite(positions).all(axis=-1)
+    if bad.any():
+        rows = np.flatnonzero((bad[used] & (used >= 0)).any(axis=-1))
+        if len(rows):
+            row = rows[0]
+            raise GeometryError(
+                f"frame at step {frame.step}: bead of residue "
+                f"{topology.residue_name[row]} {topology.residue_id[row]} is not "
+                f"finite ({len(rows)} residues in all); did the simulation blow up?"
+            )
+    if frame.box is not None and not np.isfinite(frame.box).all():
+        raise GeometryError(f"frame at step {frame.step}: the box is not finite")

@@ -1,0 +1,371 @@
+"""An OpenMM reporter that writes a running CG simulation in all atoms."""
+
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from openmm_backmap.errors import BackmapError, BackmapWarning, InputError
+from openmm_backmap.frames import AtomFrame, CGFrame
+from openmm_backmap.reporter_setup import (
+    ReporterSettings,
+    check_choice,
+    check_positive,
+    make_backmapper,
+    open_pipeline,
+)
+from openmm_backmap.reporter_worker import FrameWorker
+
+__all__ = ["BackmapReporter"]
+
+_POLICIES = ("block", "drop")
+
+
+class BackmapReporter:
+    """Write a coarse-grained simulation in all atoms while it runs.
+
+    Append it to ``simulation.reporters`` like any reporter of OpenMM.  The
+    frames go to a worker thread; the simulation, its random numbers and its
+    State are left alone.  Call `close` at the end, or use ``with``.
+
+    Parameters
+    ----------
+    file : str or Path
+        Trajectory to write; the suffix (.xtc, .dcd, .pdb, .cif) tells the
+        format.  A topology to open it with stands beside it (aa.pdb for
+        aa.xtc, or aa.cif where PDB cannot hold it), and a journal that
+        restarts need (aa.xtc.journal).
+    reportInterval : int
+        Steps between frames.
+    model : str or Path, optional
+        Name of a packaged model or the path of a model file.  If None, the
+        first of "ca" and "table" that is installed.
+    device : str, optional
+        Where the model runs: "auto", "cpu", "cuda", "cuda:1", ...
+    seed : int, optional
+        Seed of the samples.  The same seed and step give the same atoms.
+    samples : int, optional
+        Structures drawn for each frame, one after the other in the file.  If
+        None, one: the most probable.
+    minimize : bool, dict or Minimizer, optional
+        Whether frames are minimized too; a dict holds the arguments of
+        `Minimizer`, such as ``{"solvent": "obc"}``.
+    minimizedFile : str or Path, optional
+        Where minimized frames go.  If None, "_minimized" is put behind the
+        name of `file`.
+    minimizeInterval : int, optional
+        Steps between frames that are minimized, a multiple of
+        `reportInterval`.  If None, all of them.
+    metricsFile : str or Path, optional
+        CSV with a row of checks for each structure.  If None, there is none.
+    topologyFile : str or Path, optional
+        Where the all-atom topology goes.  If None, beside `file`.
+    append : bool, optional
+        Whether the file of an earlier run is continued: frames that it holds
+        already are skipped.  Where there is no file, a new one begins.
+    overwrite : bool, optional
+        Whether existing files are replaced.  Otherwise they are refused.
+    enforcePeriodicBox : bool, optional
+        Whether whole chains are moved into the box.  Otherwise they stay
+        where the simulation has them; chains are made whole in either case.
+    atomSubset : sequence of int, optional
+        Particles of the CG topology to backmap.  If None, all protein beads.
+    chains : sequence of str, optional
+        Ids of the chains to backmap.  If None, all.
+    sequence : str, list of str or Path, optional
+        The true sequence (or a FASTA file) where residue names hide it.
+    mapping : str or CGMapping, optional
+        What the beads are.  If None, what the model is made for.
+    hydrogens : bool, optional
+        Whether hydrogens are added.
+    strict : bool, optional
+        Whether particles that are not protein are an error instead of being
+        left out with a warning.
+    background : bool, optional
+        Whether a worker thread does the work; otherwise `report` does it.
+    queueSize : int, optional
+        Frames that may wait for the worker.
+    queuePolicy : str, optional
+        When the queue is full, "block" lets the simulation wait and "drop"
+        leaves the frame out, counted in `nDropped`.
+    threads : int, optional
+        torch threads of the worker.
+    onError : str, optional
+        After a frame that fails (a NaN, a full disk), "stop" raises at the
+        next report or at `close`; "continue" warns once and goes on.  Frames
+        before and after it are written in either case.
+    callback : callable, optional
+        Called with each AtomFrame after it was written, in the worker.
+
+    Examples
+    --------
+    >>> from openmm_backmap import BackmapReporter
+    >>> reporter = BackmapReporter("aa.xtc", 200)
+    >>> simulation.reporters.append(reporter)  # doctest: +SKIP
+    >>> simulation.step(1000)  # doctest: +SKIP
+    >>> reporter.close()
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        reportInterval: int,
+        *,
+        model: str | Path | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        samples: int | None = None,
+        minimize: Any = False,
+        minimizedFile: str | Path | None = None,
+        minimizeInterval: int | None = None,
+        metricsFile: str | Path | None = None,
+        topologyFile: str | Path | None = None,
+        append: bool = False,
+        overwrite: bool = False,
+        enforcePeriodicBox: bool | None = None,
+        atomSubset: Sequence[int] | None = None,
+        chains: Sequence[str] | None = None,
+        sequence: Any = None,
+        mapping: Any = None,
+        hydrogens: bool = True,
+        strict: bool = False,
+        background: bool = True,
+        queueSize: int = 32,
+        queuePolicy: str = "block",
+        threads: int = 1,
+        onError: str = "stop",
+        callback: Callable[[AtomFrame], None] | None = None,
+    ) -> None:
+        self._closed = True  # until the arguments are known to be good
+        file = Path(file)
+        if minimizedFile is None and minimize:
+            minimizedFile = file.with_stem(file.stem + "_minimized")
+        self._settings = ReporterSettings(
+            file=file,
+            interval=check_positive("reportInterval", reportInterval),
+            samples=samples,
+            minimize=minimize or minimizedFile is not None,
+            minimize_interval=minimizeInterval or reportInterval,
+            minimized_file=None if minimizedFile is None else Path(minimizedFile),
+            metrics_file=None if metricsFile is None else Path(metricsFile),
+            topology_file=None if topologyFile is None else Path(topologyFile),
+            append=append,
+            overwrite=overwrite,
+            atom_subset=atomSubset,
+            chains=chains,
+            callback=callback,
+            model_options={
+                "model": model,
+                "device": device,
+                "seed": seed,
+                "sequence": sequence,
+                "mapping": mapping,
+                "strict": strict,
+                "hydrogens": hydrogens,
+                "threads": check_positive("threads", threads),
+                "wrap_chains": bool(enforcePeriodicBox),
+            },
+        )
+        self._background = background
+        self._queue_size = check_positive("queueSize", queueSize)
+        self._queue_policy = check_choice("queuePolicy", queuePolicy, _POLICIES)
+        self._on_error = check_choice("onError", onError, ("stop", "continue"))
+        self._pipeline: Any = None
+        self._worker: FrameWorker | None = None
+        self._finalizer: Any = None
+        self._n_told = 0
+        self._has_warned = False
+        self._closed = False
+
+    def describeNextReport(self, simulation: Any) -> dict[str, Any]:
+        """Say when the next report is due and what it needs.
+
+        The first call loads the model, understands the topology, backmaps the
+        positions once and opens the files, so that whatever is wrong is found
+        before the first step.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+
+        Returns
+        -------
+        dict
+            Steps to go; positions, not wrapped bead by bead.
+        """
+        if self._pipeline is None:
+            self._prepare(simulation)
+        interval = self._settings.interval
+        steps = interval - simulation.currentStep % interval
+        return {"steps": steps, "periodic": False, "include": ["positions"]}
+
+    def report(self, simulation: Any, state: Any) -> None:
+        """Take a frame; may be called directly, too.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+        state : openmm.State
+            Its State, with positions; not changed.
+
+        Raises
+        ------
+        BackmapError
+            If an earlier frame failed and `onError` is "stop".
+        """
+        if self._closed:
+            raise InputError(f"{self._settings.file}: the reporter is closed")
+        if self._pipeline is None:
+            self._prepare(simulation)
+        self._tell()
+        frame = self._make_frame(simulation, state)
+        if self._worker is None:
+            self._pipeline.process([frame])
+            self._tell()
+        else:
+            self._worker.put(frame)
+
+    def flush(self) -> None:
+        """Wait until all frames are written, such as before a checkpoint."""
+        if self._worker is not None:
+            self._worker.flush()
+        self._tell()
+
+    def close(self) -> None:
+        """Write all frames that wait and close the files.
+
+        Raises
+        ------
+        BackmapError
+            If a frame failed and `onError` is "stop", after all is closed.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._finalizer is None:
+            return
+        self._finalizer.detach()
+        try:
+            _shut_down(self._worker, self._pipeline)
+        finally:
+            self._tell()
+        self._tell_counts()
+
+    def __enter__(self) -> "BackmapReporter":
+        """Return the reporter itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close; an error of the simulation goes before one of ours."""
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except BackmapError as second:
+            warnings.warn(str(second), BackmapWarning, stacklevel=2)
+
+    @property
+    def nFrames(self) -> int:  # noqa: N802
+        """Frames that were backmapped and written so far."""
+        return 0 if self._pipeline is None else self._pipeline.n_frames
+
+    @property
+    def nDropped(self) -> int:  # noqa: N802
+        """Frames left out because the queue was full."""
+        return 0 if self._worker is None else self._worker.n_dropped
+
+    @property
+    def nFailed(self) -> int:  # noqa: N802
+        """Frames that failed."""
+        return 0 if self._pipeline is None else self._pipeline.n_failed
+
+    @property
+    def backmapper(self) -> Any:
+        """The Backmapper, once the first report was described."""
+        return None if self._pipeline is None else self._pipeline.backmapper
+
+    def _prepare(self, simulation: Any) -> None:
+        """Understand the topology, load the model and open the files."""
+        if self._closed:
+            raise InputError(f"{self._settings.file}: the reporter is closed")
+        state = simulation.context.getState(getPositions=True)
+        frame = self._make_frame(simulation, state)
+        backmapper = make_backmapper(self._settings, simulation, frame)
+        self._pipeline = open_pipeline(
+            self._settings, backmapper, simulation.currentStep
+        )
+        if self._background:
+            self._worker = FrameWorker(
+                self._pipeline.process,
+                queue_size=self._queue_size,
+                policy=self._queue_policy,
+                batch=backmapper.batch_frames,
+            )
+        # also at interpreter exit, for those who forget close()
+        self._finalizer = weakref.finalize(
+            self, _shut_down, self._worker, self._pipeline
+        )
+
+    def _make_frame(self, simulation: Any, state: Any) -> CGFrame:
+        """Copy what we need out of the State, which others share."""
+        positions = state.getPositions(asNumpy=True)._value
+        box = None
+        # an unperiodic System has default box vectors, too
+        if simulation.system.usesPeriodicBoundaryConditions():
+            box = state.getPeriodicBoxVectors(asNumpy=True)._value
+        return CGFrame(
+            positions=np.array(positions, np.float32),
+            box=None if box is None else np.array(box, np.float32),
+            step=int(simulation.currentStep),
+            time=float(state.getTime()._value),
+        )
+
+    def _tell(self) -> None:
+        """Bring what failed to the user: raise it, or warn once."""
+        if self._worker is not None and self._worker.error is not None:
+            error, self._worker.error = self._worker.error, None
+            raise BackmapError(f"the worker of the reporter failed: {error}") from error
+        failures = self._pipeline.failures[self._n_told :]
+        self._n_told += len(failures)
+        if not failures:
+            return
+        error = failures[0].error
+        if self._on_error == "stop":
+            raise error
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{error}; the simulation goes on (onError='continue')",
+                BackmapWarning,
+                stacklevel=3,
+            )
+
+    def _tell_counts(self) -> None:
+        """Say at the end how many frames are missing."""
+        file, written = self._settings.file, self.nFrames
+        for count, word in ((self.nFailed, "failed"), (self.nDropped, "were dropped")):
+            if count:
+                warnings.warn(
+                    f"{file}: {count} frames {word}, {written} were written",
+                    BackmapWarning,
+                    stacklevel=3,
+                )
+
+
+def _shut_down(worker: FrameWorker | None, pipeline: Any) -> None:
+    """Drain the worker and close the files; also runs at interpreter exit."""
+    if worker is not None:
+        worker.close()
+    pipeline.close()

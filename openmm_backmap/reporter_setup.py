@@ -1,0 +1,355 @@
+"""What a reporter needs: its settings, checked, and the open pipeline."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openmm_backmap.errors import BackmapWarning, InputError
+from openmm_backmap.frames import AtomFrame, CGFrame
+from openmm_backmap.paths import check_absent, check_folder
+
+if TYPE_CHECKING:
+    from openmm_backmap.backmapper import Backmapper
+    from openmm_backmap.minimizer import Minimizer
+    from openmm_backmap.pipeline import Pipeline
+
+__all__ = ["ReporterSettings", "make_backmapper", "make_minimizer", "open_pipeline"]
+
+FORMATS = (".dcd", ".xtc", ".pdb", ".cif")
+"""Suffixes a trajectory may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReporterSettings:
+    """Arguments of `BackmapReporter`, checked without loading a library.
+
+    Attributes
+    ----------
+    file, minimized_file, metrics_file, topology_file : Path or None
+        Outputs.
+    interval, minimize_interval : int
+        Steps between frames, and between minimized frames.
+    samples : int or None
+        Structures a frame.
+    minimize : bool, dict or Minimizer
+        See `BackmapReporter`.
+    append, overwrite : bool
+        What to do with existing files.
+    atom_subset, chains : sequence or None
+        The part wanted.
+    callback : callable or None
+        Called with each AtomFrame.
+    model_options : mapping
+        Arguments of `Backmapper.from_topology`.
+    """
+
+    file: Path
+    interval: int
+    samples: int | None
+    minimize: Any
+    minimize_interval: int
+    minimized_file: Path | None
+    metrics_file: Path | None
+    topology_file: Path | None
+    append: bool
+    overwrite: bool
+    atom_subset: Sequence[int] | None
+    chains: Sequence[str] | None
+    callback: Callable[[AtomFrame], None] | None
+    model_options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        check_positive("reportInterval", self.interval)
+        check_positive("minimizeInterval", self.minimize_interval)
+        if self.samples is not None:
+            check_positive("samples", self.samples)
+        if self.append and self.overwrite:
+            raise InputError("append and overwrite were both asked for; choose one")
+        if self.minimize_interval % self.interval:
+            raise InputError(
+                f"minimizeInterval: {self.minimize_interval} came, wanted a multiple "
+                f"of reportInterval ({self.interval})"
+            )
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Refuse names that cannot be written."""
+        for path in (self.file, self.minimized_file):
+            if path is not None and path.suffix.lower() not in FORMATS:
+                raise InputError(
+                    f"{path}: unknown format {path.suffix!r}, wanted one of "
+                    f"{', '.join(FORMATS)}"
+                )
+        names = [
+            path
+            for path in (
+                self.file,
+                self.minimized_file,
+                self.metrics_file,
+                self.topology_file,
+            )
+            if path is not None
+        ]
+        if len({os.path.abspath(path) for path in names}) < len(names):
+            raise InputError(
+                f"two outputs have one name: {', '.join(str(n) for n in names)}"
+            )
+        for path in names:
+            check_folder(path)
+            if not (self.append or self.overwrite):
+                check_absent(path)
+
+
+def make_backmapper(
+    settings: ReporterSettings, simulation: Any, frame: CGFrame
+) -> "Backmapper":
+    """Understand the topology of a simulation, load the model and try it.
+
+    Parameters
+    ----------
+    settings : ReporterSettings
+        The arguments.
+    simulation : openmm.app.Simulation
+        The simulation.
+    frame : CGFrame
+        Its positions now; all zero before they are set.
+
+    Returns
+    -------
+    Backmapper
+        It has backmapped the frame once, if there was one.
+    """
+    # imported here: torch takes a second, and only a run needs it
+    from openmm_backmap.backmapper import Backmapper
+    from openmm_backmap.mapping.cg_topology import CGTopology
+    from openmm_backmap.mapping.subset import select_beads, select_chains
+
+    def select(topology: CGTopology) -> CGTopology:
+        if settings.chains is not None:
+            topology = select_chains(topology, settings.chains)
+        if settings.atom_subset is not None:
+            topology = select_beads(topology, settings.atom_subset)
+        return topology
+
+    is_set = bool(np.isfinite(frame.positions).all() and frame.positions.any())
+    backmapper = Backmapper.from_topology(
+        simulation.topology,
+        positions=frame.positions if is_set else None,
+        box=frame.box,
+        system=simulation.system,
+        select=select,
+        **settings.model_options,
+    )
+    if backmapper.cg_topology.skipped_summary:
+        warnings.warn(
+            backmapper.cg_topology.skipped_summary, BackmapWarning, stacklevel=5
+        )
+    if is_set:
+        backmapper.backmap([frame], settings.samples)
+    return backmapper
+
+
+def open_pipeline(
+    settings: ReporterSettings, backmapper: "Backmapper", step: int
+) -> "Pipeline":
+    """Open all outputs, or none.
+
+    Parameters
+    ----------
+    settings : ReporterSettings
+        The arguments.
+    backmapper : Backmapper
+        Ready to run.
+    step : int
+        Where the simulation stands.
+
+    Returns
+    -------
+    Pipeline
+        Takes frames.
+    """
+    from openmm_backmap.metrics_table import MetricsTable
+    from openmm_backmap.output import TrajectoryOutput
+    from openmm_backmap.pipeline import Pipeline
+
+    topology = backmapper.atom_topology
+    topology_file = choose_topology_file(settings, topology)
+    minimizer = make_minimizer(
+        settings.minimize, topology, settings.model_options.get("threads")
+    )
+    outputs: list[TrajectoryOutput] = []
+    try:
+        for path in (settings.file, settings.minimized_file):
+            if path is None:
+                continue
+            note = {"model": backmapper.engine.metadata.name, "seed": backmapper.seed}
+            outputs.append(
+                TrajectoryOutput(
+                    path,
+                    topology,
+                    append=settings.append,
+                    overwrite=settings.overwrite,
+                    samples=settings.samples or 1,
+                    note=note,
+                )
+            )
+        last_step = outputs[0].last_step
+        metrics = None
+        if settings.metrics_file is not None:
+            metrics = MetricsTable(
+                settings.metrics_file, append=settings.append, last_step=last_step
+            )
+    except BaseException:
+        for output in outputs:
+            output.close()
+        raise
+    if last_step is not None and step < last_step:
+        warnings.warn(
+            f"{settings.file}: holds frames up to step {last_step} already; frames "
+            f"from step {step} to there are skipped",
+            BackmapWarning,
+            stacklevel=5,
+        )
+    if last_step is not None and topology_file is not None and topology_file.exists():
+        topology_file = None
+    return Pipeline(
+        backmapper,
+        outputs[0],
+        minimizer=minimizer,
+        minimized_output=outputs[1] if len(outputs) > 1 else None,
+        minimize_interval=settings.minimize_interval,
+        metrics=metrics,
+        topology_file=topology_file,
+        samples=settings.samples,
+        skip_written=settings.append,
+        callback=settings.callback,
+    )
+
+
+def choose_topology_file(settings: ReporterSettings, topology: Any) -> Path | None:
+    """Decide where the all-atom topology goes.
+
+    Parameters
+    ----------
+    settings : ReporterSettings
+        The arguments.
+    topology : AtomTopology
+        What to write.
+
+    Returns
+    -------
+    Path or None
+        None where the trajectory holds the topology itself.
+    """
+    from openmm_backmap.trajectory import choose_topology_suffix
+
+    if settings.topology_file is not None:
+        return settings.topology_file
+    if settings.file.suffix.lower() not in (".dcd", ".xtc"):
+        return None
+    path = settings.file.with_suffix(choose_topology_suffix(topology))
+    if not (settings.append or settings.overwrite):
+        check_absent(path)
+    return path
+
+
+def make_minimizer(
+    minimize: Any, topology: Any, threads: int | None
+) -> "Minimizer | None":
+    """Make a Minimizer from True or its arguments, or check the one given.
+
+    Parameters
+    ----------
+    minimize : bool, dict or Minimizer
+        What the user said.
+    topology : AtomTopology
+        Of the output.
+    threads : int or None
+        Threads of the CPU platform, unless a dict says otherwise.
+
+    Returns
+    -------
+    Minimizer or None
+        None if `minimize` is False.
+    """
+    from openmm_backmap.minimizer import Minimizer
+
+    if minimize is False or minimize is None:
+        return None
+    if minimize is True:
+        return Minimizer(topology, threads=threads)
+    if isinstance(minimize, Mapping):
+        return Minimizer(topology, **{"threads": threads, **minimize})
+    if not isinstance(minimize, Minimizer):
+        raise InputError(
+            f"minimize: {minimize!r} came, wanted True, a dict of arguments or a "
+            "Minimizer"
+        )
+    if minimize.n_atoms != topology.n_atoms:
+        raise InputError(
+            f"minimize: a Minimizer of {minimize.n_atoms} atoms came, the output has "
+            f"{topology.n_atoms}; make it of this atom_topology"
+        )
+    return minimize
+
+
+def check_positive(name: str, value: Any) -> int:
+    """Return a whole number of at least 1, or say which argument is wrong.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : int
+        What came.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1 or number != value:
+        raise InputError(f"{name}: {value!r} came, wanted a whole number, 1 or more")
+    return number
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return a word, or say which words there are.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : str
+        What came.
+    choices : sequence of str
+        What is wanted.
+
+    Returns
+    -------
+    str
+        The word.
+
+    Raises
+    ------
+    InputError
+        If it is another one.
+    """
+    if value not in choices:
+        raise InputError(f"{name}: {value!r} came, wanted one of {', '.join(choices)}")
+    return value
