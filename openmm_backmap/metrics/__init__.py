@@ -18,6 +18,10 @@ from openmm_backmap.metrics.omega import (
     compute_omega,
     compute_twisted_omega,
 )
+from openmm_backmap.metrics.ramachandran import (
+    compute_phi_psi,
+    compute_ramachandran_outliers,
+)
 from openmm_backmap.metrics.rings import compute_ring_penetrations
 from openmm_backmap.metrics.rmsd import (
     compute_rmsd,
@@ -38,6 +42,8 @@ __all__ = [
     "compute_omega",
     "compute_overlaps_per_1000",
     "compute_peptide_fraction",
+    "compute_phi_psi",
+    "compute_ramachandran_outliers",
     "compute_ring_penetrations",
     "compute_rmsd",
     "compute_twisted_omega",
