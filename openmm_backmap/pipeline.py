@@ -26,7 +26,7 @@ class Failure:
     Attributes
     ----------
     step : int
-        Step of the frame.
+        Step of the frame; -1 where it was about no frame.
     error : BackmapError
         The reason.
     """
@@ -117,16 +117,14 @@ class Pipeline:
             self._process_chunk(chunk)
 
     def close(self) -> None:
-        """Close all files; the first error is raised after the last close."""
-        first: BackmapError | None = None
+        """Close all files; what goes wrong is kept in `failures`."""
         for part in (self.output, self.minimized_output, self.metrics):
             try:
                 if part is not None:
                     part.close()
-            except (BackmapError, OSError) as error:
-                first = first or _as_backmap_error(error, "closing the output")
-        if first is not None:
-            raise first
+            except Exception as error:  # noqa: BLE001  kept and told to the user
+                told = _as_backmap_error(error, f"{part.path}: closing")
+                self.failures.append(Failure(-1, told))
 
     def _is_written(self, frame: CGFrame) -> bool:
         """Whether every output has this frame from before a restart."""

@@ -198,6 +198,8 @@ class BackmapReporter:
         dict
             Steps to go; positions, not wrapped bead by bead.
         """
+        if self._closed:  # still in the list of reporters: never due again
+            return {"steps": 0, "periodic": False, "include": []}
         if self._pipeline is None:
             self._prepare(simulation)
         interval = self._settings.interval
@@ -235,10 +237,13 @@ class BackmapReporter:
         """Wait until all frames are written, such as before a checkpoint."""
         if self._worker is not None:
             self._worker.flush()
-        self._tell()
+        if self._pipeline is not None:
+            self._tell()
 
     def close(self) -> None:
         """Write all frames that wait and close the files.
+
+        A closed reporter that is still attached reports nothing.
 
         Raises
         ------
@@ -251,11 +256,9 @@ class BackmapReporter:
         if self._finalizer is None:
             return
         self._finalizer.detach()
-        try:
-            _shut_down(self._worker, self._pipeline)
-        finally:
-            self._tell()
+        _shut_down(self._worker, self._pipeline)
         self._tell_counts()
+        self._tell()
 
     def __enter__(self) -> "BackmapReporter":
         """Return the reporter itself."""
@@ -298,8 +301,6 @@ class BackmapReporter:
 
     def _prepare(self, simulation: Any) -> None:
         """Understand the topology, load the model and open the files."""
-        if self._closed:
-            raise InputError(f"{self._settings.file}: the reporter is closed")
         state = simulation.context.getState(getPositions=True)
         frame = self._make_frame(simulation, state)
         backmapper = make_backmapper(self._settings, simulation, frame)

@@ -1,0 +1,1 @@
+"""The command ``openmm-backmap``: one module a subcommand."""
