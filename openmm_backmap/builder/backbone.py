@@ -28,6 +28,7 @@ from openmm_backmap.units import ANGSTROM, DEGREE
 
 __all__ = [
     "build_backbone",
+    "build_units",
     "has_next",
     "place_carbonyl_oxygen",
     "place_cb",
@@ -134,7 +135,7 @@ def unit_kind(residue_type: Tensor, is_cis: Tensor) -> Tensor:
     return torch.where(is_cis, torch.full_like(before_proline, 2), before_proline)
 
 
-def _unit_atoms(
+def build_units(
     ca: Tensor,
     alpha: Tensor,
     twist: Tensor,
@@ -143,7 +144,26 @@ def _unit_atoms(
     chain_index: Tensor,
     tables: BuilderTables,
 ) -> tuple[Tensor, Tensor]:
-    """C of residue i and N of residue i + 1 for every unit, both (F, R, 3)."""
+    """Place the C and N of every peptide unit.
+
+    Parameters
+    ----------
+    ca : torch.Tensor, shape (F, R, 3)
+        CA positions in nm.
+    alpha, twist : torch.Tensor, shape (F, R)
+        Azimuth of C and twist of N in radians.
+    is_cis : torch.Tensor, shape (F, R), bool
+        Cis units.
+    residue_type, chain_index : torch.Tensor, shape (R,), int64
+        Type and segment of each residue.
+    tables : BuilderTables
+        Ideal geometry.
+
+    Returns
+    -------
+    carbon, next_n : torch.Tensor, shape (F, R, 3)
+        C(i) and N(i+1) in nm; C-N and its angles right for the CA-CA distance.
+    """
     frame = unit_frames(ca, chain_index)
     kind = unit_kind(residue_type, is_cis)
     distance = compute_distance(ca, _shift(ca, 1))
@@ -280,7 +300,7 @@ def build_backbone(
     """
     joined = has_next(chain_index).unsqueeze(-1)
     joined_before = torch.roll(joined, 1, 0)
-    carbon, next_n = _unit_atoms(
+    carbon, next_n = build_units(
         ca, alpha, twist, is_cis, residue_type, chain_index, tables
     )
     one = torch.ones_like(ca[..., 0])

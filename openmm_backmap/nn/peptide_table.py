@@ -1,7 +1,5 @@
 """Peptide azimuths from the nearest CA geometries of a table."""
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 
@@ -108,6 +106,10 @@ class PeptideTable(nn.Module):
         Azimuth of C from CA(i-1) and from CA(i+2), and twist, in radians.
     n_nearest : int
         Neighbours that vote.
+    n_planes : int
+        Candidate planes of a unit.
+    mean_log_p : float
+        log p of the mean plane beside those of the neighbours.
     """
 
     def __init__(
@@ -117,6 +119,8 @@ class PeptideTable(nn.Module):
         far_alpha: Tensor,
         twist: Tensor,
         n_nearest: int = 16,
+        n_planes: int = 8,
+        mean_log_p: float = 2.0,
     ) -> None:
         super().__init__()
         self.register_buffer("features", features.contiguous())
@@ -125,15 +129,16 @@ class PeptideTable(nn.Module):
         self.register_buffer("azimuth", azimuth)
         self.register_buffer("twist", twist)
         self.n_nearest = n_nearest
+        self.n_planes = n_planes
+        self.mean_log_p = mean_log_p
 
     def forward(
         self,
         ca: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
-        noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
-    ) -> tuple[Tensor, Tensor]:
-        """Azimuth and twist of every unit.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Candidate planes of every unit.
 
         Parameters
         ----------
@@ -141,14 +146,12 @@ class PeptideTable(nn.Module):
             CA positions in nm.
         residue_type, chain_index : torch.Tensor, shape (R,), int64
             Type and segment of each residue.
-        noise : torch.Tensor or None, shape (F, R)
-            N(0, 1); draws one of the neighbours by its weight and goes half
-            of the way from the mean to it. If None, the weighted mean.
 
         Returns
         -------
-        alpha, twist : torch.Tensor, shape (F, R)
-            Radians.
+        alpha, twist, log_p : torch.Tensor, shape (F, R, P)
+            The weighted mean of all neighbours first (log p of `mean_log_p`),
+            then the nearest ones by falling weight; radians.
         """
         frames, residues = ca.shape[0], ca.shape[1]
         query = compute_trace_features(ca, residue_type, chain_index)
@@ -158,6 +161,7 @@ class PeptideTable(nn.Module):
         column = is_first.long().repeat(frames)
         alphas: list[Tensor] = []
         twists: list[Tensor] = []
+        log_ps: list[Tensor] = []
         start = 0
         while start < query.shape[0]:
             stop = min(start + 512, query.shape[0])
@@ -179,19 +183,22 @@ class PeptideTable(nn.Module):
                 (weight * torch.cos(azimuth)).sum(1),
             )
             mean_twist = (weight * twist).sum(1)
-            if noise is not None:
-                uniform = 0.5 * (
-                    1.0 + torch.erf(noise.reshape(-1)[start:stop] * 0.7071067811865476)
-                )
-                below = torch.cumsum(weight, 1) < uniform.unsqueeze(1)
-                pick = below.sum(1, keepdim=True).clamp(max=self.n_nearest - 1)
-                drawn = torch.gather(azimuth, 1, pick).squeeze(1)
-                alpha = alpha + 0.5 * wrap_angle(drawn - alpha)
-                drawn_twist = torch.gather(twist, 1, pick).squeeze(1)
-                mean_twist = mean_twist + 0.5 * (drawn_twist - mean_twist)
+            own = self.n_planes - 1
+            alpha = torch.cat((alpha.unsqueeze(1), azimuth[:, :own]), 1)
+            mean_twist = torch.cat((mean_twist.unsqueeze(1), twist[:, :own]), 1)
+            log_p = torch.log(weight[:, :own].clamp(min=1e-6))
+            log_p = torch.cat(
+                (torch.full_like(log_p[:, :1], self.mean_log_p), log_p), 1
+            )
+            log_ps.append(log_p)
             alphas.append(alpha)
             twists.append(mean_twist)
             start = stop
-        alpha = torch.cat(alphas).view(frames, residues)
-        alpha = alpha + far * is_first.to(ca.dtype)
-        return wrap_angle(alpha), torch.cat(twists).view(frames, residues)
+        shape = [frames, residues, self.n_planes]
+        alpha = torch.cat(alphas).view(shape)
+        alpha = alpha + (far * is_first.to(ca.dtype)).unsqueeze(-1)
+        return (
+            wrap_angle(alpha),
+            torch.cat(twists).view(shape),
+            torch.cat(log_ps).view(shape),
+        )

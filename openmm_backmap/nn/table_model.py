@@ -9,6 +9,7 @@ from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
 from openmm_backmap.packing.pack import Packer
+from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 
 __all__ = ["TABLE_NOISE_WIDTH", "TableModel"]
 
@@ -29,7 +30,13 @@ class TableModel(nn.Module):
         The shared packing.
     end_torsion : torch.Tensor, shape (20, 3)
         psi of first, phi and N-CA-C-O of last residues by type, in radians.
+    ramachandran : torch.Tensor, shape (4, B, B)
+        log p of phi and psi, see `openmm_backmap.packing.planes`.
+    planes : PlaneSettings, optional
+        Weights of the choice of planes. If None, their defaults.
     """
+
+    planes: PlaneSettings
 
     def __init__(
         self,
@@ -37,12 +44,16 @@ class TableModel(nn.Module):
         library: RotamerLibrary,
         packer: Packer,
         end_torsion: Tensor,
+        ramachandran: Tensor,
+        planes: PlaneSettings | None = None,
     ) -> None:
         super().__init__()
         self.peptides = peptides
         self.library = library
         self.packer = packer
+        self.planes = PlaneSettings() if planes is None else planes
         self.register_buffer("end_torsion", end_torsion)
+        self.register_buffer("ramachandran", ramachandran)
 
     def forward(
         self,
@@ -61,7 +72,20 @@ class TableModel(nn.Module):
         if noise is not None:
             draw = noise[..., 0]
             sweeps = noise[..., 5:]
-        alpha, twist = self.peptides(ca, residue_type, chain_index, draw)
+        alphas, twists, plane_log_p = self.peptides(ca, residue_type, chain_index)
+        alpha, twist = choose_planes(
+            ca,
+            alphas,
+            twists,
+            plane_log_p,
+            is_cis,
+            residue_type,
+            chain_index,
+            self.ramachandran,
+            self.packer.builder(),
+            self.planes,
+            draw,
+        )
         ends = self.end_torsion[residue_type].unsqueeze(0).expand(ca.shape[0], -1, -1)
         backbone = build_backbone(
             ca,

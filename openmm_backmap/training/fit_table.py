@@ -275,6 +275,40 @@ def fit_library(data: TableData) -> RotamerLibrary:
     )
 
 
+def fit_ramachandran_energy(data: TableData) -> torch.Tensor:
+    """Log p of phi and psi by class, relative to the maximum of each class.
+
+    Parameters
+    ----------
+    data : TableData
+        Training residues.
+
+    Returns
+    -------
+    torch.Tensor, shape (4, 36, 36)
+        General, glycine, proline, before proline; bins of 10 degrees smoothed
+        by a wrapped Gaussian of the same width.
+    """
+    known = ~np.isnan(data.ramachandran).any(1)
+    following = np.roll(data.residue_type, -1)
+    kind = np.where(following == 14, 3, 0)
+    kind = np.where(data.residue_type == 14, 2, kind)
+    kind = np.where(data.residue_type == 7, 1, kind)
+    edges = np.linspace(-np.pi, np.pi, 37)
+    result = np.zeros((4, 36, 36))
+    for k in range(4):
+        row = known & (kind == k)
+        counts, _, _ = np.histogram2d(
+            data.ramachandran[row, 0],
+            data.ramachandran[row, 1],
+            bins=(edges, edges),
+            weights=data.weight[row],
+        )
+        smooth = gaussian_filter(counts, 1.0, mode="wrap") + 1e-6 * counts.sum()
+        result[k] = np.log(smooth / smooth.max())
+    return torch.tensor(result, dtype=torch.float32)
+
+
 def _density(grid: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Von Mises kernel density (kappa 8) of angles on a grid, unnormalised."""
     return np.exp(8.0 * (np.cos(grid[:, None] - angle) - 1.0)).sum(1)
@@ -316,7 +350,11 @@ def fit_table_model(
     rng = np.random.default_rng(seed)
     packer = Packer(PackingSettings() if settings is None else settings)
     return TableModel(
-        fit_peptides(data, rng), fit_library(data), packer, fit_ends(data)
+        fit_peptides(data, rng),
+        fit_library(data),
+        packer,
+        fit_ends(data),
+        fit_ramachandran_energy(data),
     )
 
 

@@ -1,0 +1,208 @@
+"""Choosing the peptide planes of a chain together.
+
+Every peptide unit comes with a few candidate planes (azimuth, twist, log p).
+Two units that meet in a residue decide its N-CA-C angle, phi and psi, so the
+chain is a hidden Markov model: the best planes come from the Viterbi
+algorithm, a sample from forward filtering and backward sampling, both exact.
+
+References
+----------
+Rabiner, Proc. IEEE 77, 257 (1989).
+"""
+
+import math
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.backbone import build_units, has_next
+from openmm_backmap.builder.tables import BuilderTables
+from openmm_backmap.geometry.vectors import compute_angle, compute_dihedral
+
+__all__ = ["PlaneSettings", "choose_planes", "ramachandran_class"]
+
+
+class PlaneSettings(NamedTuple):
+    """Weights of the terms in which two planes meet, in nats."""
+
+    angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
+    ramachandran_weight: float = 0.5
+    ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
+
+
+def ramachandran_class(residue_type: Tensor, chain_index: Tensor) -> Tensor:
+    """Class of each residue in the Ramachandran energy.
+
+    Parameters
+    ----------
+    residue_type, chain_index : torch.Tensor, shape (R,), int64
+        Type and segment of each residue.
+
+    Returns
+    -------
+    torch.Tensor, shape (R,), int64
+        0 general, 1 glycine, 2 proline, 3 before proline.
+    """
+    before = has_next(chain_index) & (torch.roll(residue_type, -1, 0) == 14)
+    result = torch.where(before, 3, 0)
+    result = torch.where(residue_type == 14, torch.full_like(result, 2), result)
+    return torch.where(residue_type == 7, torch.ones_like(result), result)
+
+
+def _meeting_energy(
+    ca: Tensor,
+    carbon: Tensor,
+    next_n: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    ramachandran: Tensor,
+    tables: BuilderTables,
+    settings: PlaneSettings,
+) -> Tensor:
+    """Energy (F, R, P, P) of residue i for planes a of unit i - 1 and b of i."""
+    joined = has_next(chain_index)
+    inner = joined & torch.roll(joined, 1, 0)
+    shape = list(carbon.shape[:3]) + [carbon.shape[2], 3]
+    center = ca.unsqueeze(2).unsqueeze(2).expand(shape)
+    before_c = torch.roll(carbon, 1, 1).unsqueeze(3).expand(shape)
+    nitrogen = torch.roll(next_n, 1, 1).unsqueeze(3).expand(shape)
+    this_c = carbon.unsqueeze(2).expand(shape)
+    after_n = next_n.unsqueeze(2).expand(shape)
+    tau = compute_angle(nitrogen, center, this_c)
+    ideal = tables.n_ca_c[residue_type].view(1, -1, 1, 1)
+    strain = (tau - ideal) / settings.angle_spread
+    phi = compute_dihedral(before_c, nitrogen, center, this_c)
+    psi = compute_dihedral(nitrogen, center, this_c, after_n)
+    n_bins = ramachandran.shape[-1]
+    width = 2.0 * math.pi / n_bins
+    row = torch.floor((phi + math.pi) / width).long().clamp(0, n_bins - 1)
+    column = torch.floor((psi + math.pi) / width).long().clamp(0, n_bins - 1)
+    kind = ramachandran_class(residue_type, chain_index).view(1, -1, 1, 1)
+    log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
+    log_p = log_p.clamp(min=settings.ramachandran_floor)
+    energy = 0.5 * strain * strain - settings.ramachandran_weight * log_p
+    return energy * inner.to(ca.dtype).view(1, -1, 1, 1)
+
+
+def _segment_grid(chain_index: Tensor) -> tuple[Tensor, Tensor]:
+    """Residue of each place (S, L) of the segments, and which places exist."""
+    joined = has_next(chain_index)
+    last = torch.nonzero(~joined).squeeze(-1)
+    first = torch.cat((torch.zeros_like(last[:1]), last[:-1] + 1))
+    length = last - first + 1
+    place = torch.arange(int(length.max()), device=chain_index.device)
+    inside = place.unsqueeze(0) < length.unsqueeze(1)
+    residue = torch.minimum(first.unsqueeze(1) + place.unsqueeze(0), last.unsqueeze(1))
+    return residue, inside
+
+
+def choose_planes(
+    ca: Tensor,
+    alpha: Tensor,
+    twist: Tensor,
+    log_p: Tensor,
+    is_cis: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    ramachandran: Tensor,
+    tables: BuilderTables,
+    settings: PlaneSettings,
+    noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+) -> tuple[Tensor, Tensor]:
+    """Choose one plane a unit so that the whole chain is most probable.
+
+    Parameters
+    ----------
+    ca : torch.Tensor, shape (F, R, 3)
+        CA positions in nm.
+    alpha, twist : torch.Tensor, shape (F, R, P)
+        Candidate planes of unit i in radians.
+    log_p : torch.Tensor, shape (F, R, P)
+        Natural log of their probabilities; very negative for no candidate.
+    is_cis : torch.Tensor, shape (F, R), bool
+        Cis units.
+    residue_type, chain_index : torch.Tensor, shape (R,), int64
+        Type and segment of each residue.
+    ramachandran : torch.Tensor, shape (4, B, B)
+        log p of phi (row) and psi relative to its maximum, by class.
+    tables : BuilderTables
+        Ideal geometry.
+    settings : PlaneSettings
+        Weights.
+    noise : torch.Tensor or None, shape (F, R)
+        N(0, 1) numbers that draw one sample. If None, the best planes.
+
+    Returns
+    -------
+    alpha, twist : torch.Tensor, shape (F, R)
+        Radians.
+    """
+    frames, residues, n_planes = alpha.shape[0], alpha.shape[1], alpha.shape[2]
+
+    wide_ca = ca.unsqueeze(1).expand(-1, n_planes, -1, -1).reshape(-1, residues, 3)
+    wide_cis = is_cis.unsqueeze(1).expand(-1, n_planes, -1).reshape(-1, residues)
+    carbon, next_n = build_units(
+        wide_ca,
+        alpha.transpose(1, 2).reshape(-1, residues),
+        twist.transpose(1, 2).reshape(-1, residues),
+        wide_cis,
+        residue_type,
+        chain_index,
+        tables,
+    )
+    carbon = carbon.view(frames, n_planes, residues, 3).transpose(1, 2)
+    next_n = next_n.view(frames, n_planes, residues, 3).transpose(1, 2)
+    energy = _meeting_energy(
+        ca,
+        carbon,
+        next_n,
+        residue_type,
+        chain_index,
+        ramachandran,
+        tables,
+        settings,
+    )
+    # the unit behind the last residue of a segment does not exist
+    own = log_p * has_next(chain_index).to(log_p.dtype).view(1, -1, 1)
+    grid, inside = _segment_grid(chain_index)
+    n_segments, longest = grid.shape[0], grid.shape[1]
+    step_energy = energy[:, grid]  # (F, S, L, P, P)
+    step_own = own[:, grid] * inside.to(own.dtype).unsqueeze(-1)
+    step_energy = step_energy * inside.to(own.dtype).unsqueeze(-1).unsqueeze(-1)
+    sample = noise is not None
+    score = step_own[:, :, 0]
+    messages: list[Tensor] = [score]
+    for k in range(1, longest):
+        joint = score.unsqueeze(-1) - step_energy[:, :, k]
+        if sample:
+            score = torch.logsumexp(joint, 2) + step_own[:, :, k]
+        else:
+            score = joint.amax(2) + step_own[:, :, k]
+        messages.append(score)
+    uniform = torch.zeros(frames, n_segments, longest, device=ca.device)
+    if noise is not None:
+        uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))[:, grid]
+    picks: list[Tensor] = []
+    total = messages[longest - 1]
+    for back in range(longest):
+        k = longest - 1 - back
+        if back > 0:
+            after = picks[back - 1].view(frames, n_segments, 1, 1)
+            column = step_energy[:, :, k + 1].gather(
+                3, after.expand(-1, -1, n_planes, -1)
+            )
+            total = messages[k] - column.squeeze(3)
+        if sample:
+            weight = torch.softmax(total, -1)
+            below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
+            pick = below.sum(-1).clamp(max=n_planes - 1)
+        else:
+            pick = total.argmax(-1)
+        picks.append(pick)
+    picks.reverse()
+    choice = torch.zeros(frames, residues, dtype=torch.long, device=ca.device)
+    found = torch.stack(picks, -1)  # (F, S, L)
+    choice[:, grid[inside]] = found[:, inside]
+    index = choice.unsqueeze(-1)
+    return alpha.gather(2, index).squeeze(2), twist.gather(2, index).squeeze(2)
