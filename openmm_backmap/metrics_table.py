@@ -1,14 +1,14 @@
 """A CSV with one row for each structure that was written."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from openmm_backmap.errors import InputError
+from openmm_backmap.errors import InputError, TrajectoryError
 from openmm_backmap.frames import AtomFrame
+from openmm_backmap.line_file import LineFile
 from openmm_backmap.metrics.summary import FRAME_METRICS, FrameChecker
 
 __all__ = ["COLUMNS", "MetricsTable", "compute_rows"]
@@ -104,57 +104,71 @@ class MetricsTable:
     ) -> None:
         self.path = Path(path)
         self.last_step = -1
-        self._file: TextIO | None = None
-        self._kept = 0
-        if append and self.path.exists() and self.path.stat().st_size:
-            self._kept = self._find_end(last_step)
-
-    def _find_end(self, last_step: int | None) -> int:
-        """Return the bytes of whole rows up to a step."""
-        kept = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file):
-                cells = line.decode(errors="replace").rstrip("\n").split(",")
-                if number == 0:
-                    if tuple(cells) != COLUMNS:
-                        raise InputError(
-                            f"{self.path}: cannot append, its columns are not those "
-                            "of a metrics table; choose another name"
-                        )
-                else:
-                    is_whole = line.endswith(b"\n") and len(cells) == len(COLUMNS)
-                    if not is_whole or last_step is None or int(cells[0]) > last_step:
-                        break
-                    self.last_step = int(cells[0])
-                kept += len(line)
-        return kept
+        self._is_new = not append
+        self._file: LineFile | None = None
+        if append:
+            self._open()
+            self._continue(last_step)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows and flush them.
+        """Write rows, all or none.
 
         Parameters
         ----------
         rows : iterable of mapping
             Keys of `COLUMNS`; what is missing stays empty.
+
+        Raises
+        ------
+        TrajectoryError
+            If the disk refuses.
         """
-        if self._file is None:
-            if self._kept:
-                self._file = self.path.open("r+", newline="", encoding="utf-8")
-                self._file.seek(self._kept)
-                self._file.truncate()
-            else:
-                self._file = self.path.open("w", newline="", encoding="utf-8")
-                self._file.write(",".join(COLUMNS) + "\n")
-        writer = csv.writer(self._file, lineterminator="\n")
-        for row in rows:
-            writer.writerow([_format(row.get(name)) for name in COLUMNS])
-        self._file.flush()
+        text = "".join(
+            ",".join(_format(row.get(name)) for name in COLUMNS) + "\n" for row in rows
+        )
+        try:
+            if self._file is None:
+                self._open()
+            if self._is_new:
+                self._file.cut(0)
+                text = ",".join(COLUMNS) + "\n" + text
+            self._file.add(text)
+        except OSError as error:
+            raise TrajectoryError(
+                f"{self.path}: cannot be written ({error.strerror or error})"
+            ) from error
+        self._is_new = False
 
     def close(self) -> None:
         """Close the file; may be called twice."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _open(self) -> None:
+        """Open the file; a second writer is refused."""
+        self._file = LineFile(self.path, is_locked=True)
+
+    def _continue(self, last_step: int | None) -> None:
+        """Keep whole rows up to a step."""
+        lines = self._file.read_lines()
+        self._is_new = not lines
+        if not lines:
+            return
+        if lines[0].decode(errors="replace").strip() != ",".join(COLUMNS):
+            self.close()
+            raise InputError(
+                f"{self.path}: cannot append, its columns are not those of a metrics "
+                "table; choose another name"
+            )
+        kept = len(lines[0])
+        for line in lines[1:]:
+            step = int(line.split(b",")[0])
+            if last_step is None or step > last_step:
+                break
+            self.last_step = step
+            kept += len(line)
+        self._file.cut(kept)
 
 
 def _format(value: Any) -> str:

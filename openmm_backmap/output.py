@@ -2,32 +2,42 @@
 
 Beside ``aa.xtc`` stands ``aa.xtc.journal``, a text file.  Its first line says
 what the trajectory holds (atoms, topology hash, model, seed); each further
-line says, after a batch was flushed, where the file ends and which steps the
-batch held.  After a kill the trajectory is cut back to the last such end, so
-that it is readable and can be continued without a frame twice.
+line lists, after a batch was written, the steps of its frames.  After a kill
+the trajectory is cut back to what the journal lists, so it can be continued
+without a frame twice, in a format that stores no steps, too.
 """
 
+import contextlib
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from openmm_backmap.errors import (
-    BackmapWarning,
-    InputError,
-    TrajectoryError,
-)
+import numpy as np
+
+from openmm_backmap.errors import BackmapWarning, InputError, TrajectoryError
 from openmm_backmap.frames import AtomFrame
+from openmm_backmap.line_file import LineFile
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.paths import check_absent, check_folder
-from openmm_backmap.trajectory import open_writer
+from openmm_backmap.trajectory.text import explain_no_pdb
+from openmm_backmap.trajectory.writer import open_writer
 
-__all__ = ["JOURNAL_VERSION", "TrajectoryOutput", "journal_path"]
+__all__ = [
+    "JOURNAL_VERSION",
+    "TrajectoryOutput",
+    "choose_topology_path",
+    "journal_path",
+    "write_topology",
+]
 
 JOURNAL_VERSION = 1
-"""Version of the journal's layout. 1: one JSON line a batch (end, steps)."""
+"""Version of the journal's layout. 1: JSON lines, the first one a header."""
+
+_APPENDABLE = (".dcd", ".xtc")
+_MAX_PDB_NM = 900.0
 
 
 def journal_path(path: Path | str) -> Path:
@@ -66,6 +76,13 @@ class TrajectoryOutput:
     note : mapping, optional
         What else the journal says, such as model and seed.
 
+    Attributes
+    ----------
+    n_frames : int
+        Structures in the file.
+    last_step : int or None
+        Step of the last one; None if there is none.
+
     Raises
     ------
     OutputExistsError
@@ -90,8 +107,6 @@ class TrajectoryOutput:
         self._topology = atom_topology
         self._samples = samples
         self._writer: Any = None
-        self._end = 0
-        self._journal: TextIO | None = None
         self._header = {
             "journal": JOURNAL_VERSION,
             "n_atoms": atom_topology.n_atoms,
@@ -102,16 +117,18 @@ class TrajectoryOutput:
         check_folder(self.path)
         if not (append or overwrite):
             check_absent(self.path)
-        self._journal = _open_locked(journal_path(self.path), self.path)
+        self._journal: LineFile | None = LineFile(
+            journal_path(self.path), is_locked=True
+        )
         try:
             if append:
                 self._continue()
         except BaseException:
-            self._close_journal()
+            self.close()
             raise
 
     def write(self, frames: Sequence[AtomFrame]) -> None:
-        """Write a batch, flush it and note it in the journal.
+        """Write a batch and note it in the journal.
 
         Parameters
         ----------
@@ -127,201 +144,181 @@ class TrajectoryOutput:
         """
         if not frames:
             return
+        steps = [int(frame.step) for frame in frames]
         try:
             if self._writer is None:
-                self._open(frames[0])
+                self._begin(frames[0])
             for frame in frames:
                 self._writer.write(frame)
-            self._writer.flush()
-            end = self.path.stat().st_size
-            if end <= self._end:
-                raise TrajectoryError("the file was replaced while it was written")
-            steps = [int(frame.step) for frame in frames]
-            self._note({"end": end, "steps": steps})
-        except Exception as error:
+            if not self.path.exists():
+                raise TrajectoryError("the file was removed while it was written")
+            self._note({"steps": steps})
+        except (OSError, TrajectoryError) as error:
             self._cut_back()
             raise TrajectoryError(
-                f"{self.path}: cannot write the frame of step {frames[0].step} "
-                f"({_reason(error)}); the {self.n_frames} frames before it are kept"
+                f"{self.path}: cannot write step {steps[0]} ({_reason(error)}); the "
+                f"{self.n_frames} frames before are kept"
             ) from error
-        self._end = end
         self.n_frames += len(frames)
         self.last_step = steps[-1]
 
     def close(self) -> None:
         """Finish the file and let others write it; may be called twice."""
-        try:
-            if self._writer is not None:
-                self._writer.close()
-        except OSError as error:
-            raise TrajectoryError(
-                f"{self.path}: cannot finish the file ({_reason(error)}); "
-                f"the {self.n_frames} frames are kept"
-            ) from error
-        finally:
-            self._writer = None
-            self._close_journal()
-
-    def _open(self, frame: AtomFrame) -> None:
-        """Open the writer; the first frame tells whether there is a box."""
-        topology = self._topology.with_box(frame.box)
-        if self.n_frames:
-            self._writer = open_writer(self.path, topology, append=True)
-            return
-        # the journal first: a kill in between then leaves a file known to be empty
-        self._journal.seek(0)
-        self._journal.truncate()
-        self._note(self._header)
-        self._writer = open_writer(self.path, topology, overwrite=True)
-
-    def _note(self, line: Mapping[str, Any]) -> None:
-        """Append one whole line to the journal."""
-        self._journal.write(json.dumps(line) + "\n")
-        self._journal.flush()
-
-    def _cut_back(self) -> None:
-        """Drop what a failed write left behind; the next write opens anew."""
         writer, self._writer = self._writer, None
+        journal, self._journal = self._journal, None
         try:
             if writer is not None:
                 writer.close()
-        except Exception:  # noqa: BLE001, S110  the first error is the one told
-            pass
-        try:
-            if self.n_frames:
-                cut_trajectory(self.path, self._end, self.n_frames)
-            elif self.path.exists():
-                self.path.unlink()
-        except OSError:
-            pass
+        except OSError as error:
+            raise TrajectoryError(
+                f"{self.path}: cannot finish the file ({_reason(error)}); the "
+                f"{self.n_frames} frames are kept"
+            ) from error
+        finally:
+            if journal is not None:
+                journal.close()
+                # without a line, or of a format that nobody appends to, it was
+                # only a lock
+                can_append = self.path.suffix.lower() in _APPENDABLE
+                with contextlib.suppress(OSError):
+                    if not can_append or journal.path.stat().st_size == 0:
+                        journal.path.unlink()
+
+    def _begin(self, frame: AtomFrame) -> None:
+        """Open a new file; the first frame tells whether there is a box."""
+        # the journal first: a kill in between then leaves a file known to be empty
+        self._journal.cut(0)
+        self._note(self._header)
+        topology = self._topology.with_box(frame.box)
+        self._writer = open_writer(self.path, topology, overwrite=True)
+
+    def _note(self, line: Mapping[str, Any]) -> None:
+        """Add one line to the journal."""
+        self._journal.add(json.dumps(line) + "\n")
+
+    def _cut_back(self) -> None:
+        """Drop the frames of a batch that was not written as a whole."""
+        if self._writer is None:
+            return
+        if self.path.suffix.lower() in _APPENDABLE:
+            with contextlib.suppress(OSError):
+                self._writer.truncate(self.n_frames, self.last_step)
+        else:
+            # text cannot be cut to a frame: whole frames of the batch stay
+            self.n_frames = self._writer.n_frames
+            self.last_step = self._writer.last_step
 
     def _continue(self) -> None:
         """Read the journal and cut the trajectory back to its last whole step."""
-        self._journal.seek(0)
-        text = self._journal.read()
-        lines = text.splitlines(keepends=True)
-        if not self.path.exists() or self.path.stat().st_size == 0:
-            if len(lines) > 1:
+        lines = self._journal.read_lines()
+        has_content = self.path.exists() and self.path.stat().st_size > 0
+        steps = [step for line in lines[1:] for step in self._parse(line)["steps"]]
+        journal = self._journal.path
+        if not has_content:
+            if steps:
                 raise InputError(
-                    f"{self.path}: the file is missing or empty, but its journal "
-                    f"lists frames; put it back, or remove {journal_path(self.path)}"
+                    f"{self.path}: the file is missing or empty, but its journal lists "
+                    f"{len(steps)} frames; put it back, or remove {journal}"
                 )
             return
         if not lines:
             raise InputError(
                 f"{self.path}: cannot append, because it has no journal "
-                f"({journal_path(self.path).name}); it was not written by this "
-                "package, or was moved without its journal. Choose another name"
+                f"({journal.name}): it was not written by this package, or was moved "
+                "without its journal; choose another name"
             )
-        self._check_header(lines[0])
-        batches, length = self._read_batches(lines[1:])
-        self.n_frames = sum(len(batch["steps"]) for batch in batches)
-        if not self.n_frames:
+        self._check_header(self._parse(lines[0]))
+        if not steps:
             return
-        self._end = batches[-1]["end"]
-        self.last_step = batches[-1]["steps"][-1]
-        cut_trajectory(self.path, self._end, self.n_frames)
-        self._journal.seek(0)
-        self._journal.truncate(len(lines[0].encode()) + length)
-        self._journal.seek(0, os.SEEK_END)
+        if self.path.suffix.lower() not in _APPENDABLE:
+            raise InputError(
+                f"{self.path}: cannot append to {self.path.suffix}; write "
+                f"{' or '.join(_APPENDABLE)}, or choose another name"
+            )
+        self._writer = open_writer(self.path, self._topology, append=True)
+        n_frames = min(len(steps), self._writer.n_frames)
+        # all samples of a step or none
+        n_frames -= n_frames % self._samples
+        self.n_frames = n_frames
+        self.last_step = steps[n_frames - 1] if n_frames else None
+        self._writer.truncate(n_frames, self.last_step)
+        if n_frames < len(steps):
+            self._journal.cut(len(lines[0]))
+            self._note({"steps": steps[:n_frames]})
 
-    def _check_header(self, line: str) -> None:
-        """Refuse to continue the trajectory of another system."""
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        """Read a line of the journal."""
         try:
-            header = json.loads(line)
+            values = json.loads(line)
         except ValueError:
-            header = {}
+            values = None
+        if not isinstance(values, dict):
+            raise InputError(
+                f"{self._journal.path}: damaged; choose another output name"
+            )
+        return values
+
+    def _check_header(self, header: Mapping[str, Any]) -> None:
+        """Refuse to continue the trajectory of another system."""
         if header.get("journal") != JOURNAL_VERSION:
             raise InputError(
-                f"{journal_path(self.path)}: not a journal of version "
-                f"{JOURNAL_VERSION}; choose another output name"
+                f"{self._journal.path}: not a journal of version {JOURNAL_VERSION}; "
+                "choose another output name"
             )
-        for key, word in (("n_atoms", "atoms"), ("topology", "topology hash")):
-            if header.get(key) != self._header[key]:
+        for key in ("n_atoms", "topology", "samples"):
+            came, wanted = header.get(key), self._header[key]
+            if came != wanted:
                 raise InputError(
-                    f"{self.path}: cannot append, {word} {header.get(key)} in the "
-                    f"file, {self._header[key]} here; choose another output name"
+                    f"{self.path}: cannot append: {key.replace('_', ' ')} is {came} in "
+                    f"the file and {wanted} in this run; choose another name"
                 )
-        if header.get("samples") != self._samples:
-            raise InputError(
-                f"{self.path}: cannot append, {header.get('samples')} samples a "
-                f"step in the file, {self._samples} here"
-            )
         for key, value in self._header.items():
             if header.get(key) != value:
                 warnings.warn(
-                    f"{self.path}: {key} was {header.get(key)} and is {value} from "
-                    "here on",
+                    f"{self.path}: {key} was {header.get(key)}, from here on {value}",
                     BackmapWarning,
-                    stacklevel=5,
+                    stacklevel=6,
                 )
 
-    def _read_batches(self, lines: Sequence[str]) -> tuple[list[dict], int]:
-        """Return the batches that are whole in the file, and their bytes."""
-        size = self.path.stat().st_size
-        batches, length = [], 0
-        for line in lines:
-            try:
-                batch = json.loads(line) if line.endswith("\n") else None
-            except ValueError:
-                batch = None
-            if batch is None or batch["end"] > size:
-                break
-            batches.append(batch)
-            length += len(line.encode())
-        return batches, length
 
-    def _close_journal(self) -> None:
-        """Close the journal, which also gives the lock back."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-            if self.n_frames == 0 and journal_path(self.path).exists():
-                if journal_path(self.path).stat().st_size == 0:
-                    journal_path(self.path).unlink()
-
-
-def cut_trajectory(path: Path, end: int, n_frames: int) -> None:
-    """Cut a trajectory to its first frames, whatever its format.
+def choose_topology_path(path: Path, atom_topology: AtomTopology) -> Path | None:
+    """Return where the topology of a trajectory goes unless the user says.
 
     Parameters
     ----------
     path : Path
         The trajectory.
-    end : int
-        Bytes to keep.
-    n_frames : int
-        Frames in these bytes; a DCD says so in its header.
+    atom_topology : AtomTopology
+        Its topology.
+
+    Returns
+    -------
+    Path or None
+        The same name with .pdb, or .cif where PDB cannot hold it; None where
+        the trajectory holds the topology itself.
     """
-    with path.open("r+b") as file:
-        file.truncate(end)
-        if path.suffix.lower() == ".dcd":
-            # NSET, the frame count, stands behind the record length and "CORD"
-            file.seek(8)
-            file.write(n_frames.to_bytes(4, "little"))
+    if path.suffix.lower() not in _APPENDABLE:
+        return None
+    is_pdb = explain_no_pdb(atom_topology.topology) is None
+    return path.with_suffix(".pdb" if is_pdb else ".cif")
 
 
-def _open_locked(journal: Path, path: Path) -> TextIO:
-    """Open the journal for one writer only; a kill gives the lock back."""
-    try:
-        file = journal.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
-    try:
-        import fcntl
-    except ImportError:  # not POSIX: no advisory locks, go without
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise InputError(
-            f"{path}: another reporter or process is writing this file; "
-            "choose another name or close the other one"
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    return file
+def write_topology(path: Path, atom_topology: AtomTopology, frame: AtomFrame) -> None:
+    """Write the all-atom topology with the positions of one frame.
+
+    Parameters
+    ----------
+    path : Path
+        PDB or mmCIF file; replaced where it stands already.
+    atom_topology : AtomTopology
+        What to write.
+    frame : AtomFrame
+        The positions; moved to the origin where columns would not hold them.
+    """
+    if np.abs(frame.positions).max(initial=0.0) > _MAX_PDB_NM:
+        frame = replace(frame, positions=frame.positions - frame.positions.mean(0))
+    with open_writer(path, atom_topology.with_box(frame.box), overwrite=True) as writer:
+        writer.write(frame)
 
 
 def _reason(error: BaseException) -> str:

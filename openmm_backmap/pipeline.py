@@ -1,20 +1,19 @@
 """From bead frames to written output: what the reporter and the command share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openmm_backmap.backmapper import BackmapBatch, Backmapper, check_frame
-from openmm_backmap.errors import BackmapError, TrajectoryError
+from openmm_backmap.errors import BackmapError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.metrics.summary import FrameChecker
 from openmm_backmap.metrics_table import MetricsTable, compute_rows
 from openmm_backmap.minimizer import MinimizationResult, Minimizer
-from openmm_backmap.output import TrajectoryOutput
-from openmm_backmap.trajectory import open_writer
+from openmm_backmap.output import TrajectoryOutput, write_topology
 
 __all__ = ["Failure", "Pipeline"]
 
@@ -210,12 +209,7 @@ class Pipeline:
         """Write rows that are not there from before a restart."""
         if self._skip_written:
             rows = [row for row in rows if row["step"] > self.metrics.last_step]
-        try:
-            self.metrics.write(rows)
-        except OSError as error:
-            raise TrajectoryError(
-                f"{self.metrics.path}: cannot be written ({error.strerror or error})"
-            ) from error
+        self.metrics.write(rows)
 
     def _to_slots(self, positions: np.ndarray) -> np.ndarray:
         """Gather heavy atoms (F, R, 14, 3) from atoms (F, N, 3)."""
@@ -263,23 +257,6 @@ class Pipeline:
                 self._write_rows([{**cells, "status": f"failed: {told}"}])
             except BackmapError as second:
                 self.failures.append(Failure(frame.step, second))
-
-
-def write_topology(path: Path, atom_topology: Any, frame: AtomFrame) -> None:
-    """Write the all-atom topology with the positions of one frame.
-
-    Parameters
-    ----------
-    path : Path
-        PDB or mmCIF file; replaced where it stands already.
-    atom_topology : AtomTopology
-        What to write.
-    frame : AtomFrame
-        The positions.
-    """
-    frame = replace(frame, sample=0)
-    with open_writer(path, atom_topology.with_box(frame.box), overwrite=True) as writer:
-        writer.write(frame)
 
 
 def _holds(output: TrajectoryOutput, step: int) -> bool:

@@ -175,11 +175,15 @@ def open_pipeline(
         Takes frames.
     """
     from openmm_backmap.metrics_table import MetricsTable
-    from openmm_backmap.output import TrajectoryOutput
+    from openmm_backmap.output import TrajectoryOutput, choose_topology_path
     from openmm_backmap.pipeline import Pipeline
 
     topology = backmapper.atom_topology
-    topology_file = choose_topology_file(settings, topology)
+    topology_file = settings.topology_file
+    if topology_file is None:
+        topology_file = choose_topology_path(settings.file, topology)
+        if topology_file is not None and not (settings.append or settings.overwrite):
+            check_absent(topology_file)
     minimizer = make_minimizer(
         settings.minimize, topology, settings.model_options.get("threads")
     )
@@ -230,33 +234,6 @@ def open_pipeline(
         skip_written=settings.append,
         callback=settings.callback,
     )
-
-
-def choose_topology_file(settings: ReporterSettings, topology: Any) -> Path | None:
-    """Decide where the all-atom topology goes.
-
-    Parameters
-    ----------
-    settings : ReporterSettings
-        The arguments.
-    topology : AtomTopology
-        What to write.
-
-    Returns
-    -------
-    Path or None
-        None where the trajectory holds the topology itself.
-    """
-    from openmm_backmap.trajectory import choose_topology_suffix
-
-    if settings.topology_file is not None:
-        return settings.topology_file
-    if settings.file.suffix.lower() not in (".dcd", ".xtc"):
-        return None
-    path = settings.file.with_suffix(choose_topology_suffix(topology))
-    if not (settings.append or settings.overwrite):
-        check_absent(path)
-    return path
 
 
 def make_minimizer(

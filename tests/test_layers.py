@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "openmm_backmap"
 FLOORS = {
     "residues": 0, "data": 0, "units": 0, "errors": 0, "_version": 0,
-    "geometry": 1, "torch_threads": 1, "paths": 1,
+    "geometry": 1, "torch_threads": 1, "paths": 1, "line_file": 1,
     "mapping": 2, "frames": 2, "builder": 2,
     "packing": 3, "artifact": 3, "nn": 3,
     "backmapper": 4, "hydrogens": 4, "minimizer": 4, "trajectory": 4, "metrics": 4,

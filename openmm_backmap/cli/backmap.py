@@ -318,13 +318,12 @@ class _Outputs:
         """Open the partial files."""
         from openmm_backmap.metrics_table import MetricsTable
         from openmm_backmap.minimizer import Minimizer
-        from openmm_backmap.output import TrajectoryOutput
+        from openmm_backmap.output import TrajectoryOutput, choose_topology_path
         from openmm_backmap.pipeline import Pipeline
-        from openmm_backmap.trajectory import choose_topology_suffix
 
         topology = backmapper.atom_topology
-        if self.topology is None and self.output.suffix.lower() in (".dcd", ".xtc"):
-            self.topology = self.output.with_suffix(choose_topology_suffix(topology))
+        if self.topology is None:
+            self.topology = choose_topology_path(self.output, topology)
             self.check()
         minimizer = None
         if self.minimized is not None:
