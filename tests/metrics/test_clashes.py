@@ -138,6 +138,7 @@ def slow_penetrations(atoms, layout):
                 d, s = last - first, first - center
                 h, c = np.cross(d, e2), np.cross(s, e1)
                 det = h @ e1
+                det[det == 0.0] = np.nan  # parallel to the triangle
                 u, v, t = (s * h).sum(1) / det, (d * c).sum(1) / det, c @ e2 / det
                 hit |= (u >= 0) & (v >= 0) & (u + v <= 1) & (0 < t) & (t < 1)
             shared = np.isin(layout.all_bonds, ring).any(axis=1)
