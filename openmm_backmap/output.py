@@ -22,8 +22,7 @@ from openmm_backmap.frames import AtomFrame
 from openmm_backmap.line_file import LineFile
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.paths import check_absent, check_folder
-from openmm_backmap.trajectory.text import explain_no_pdb
-from openmm_backmap.trajectory.writer import open_writer
+from openmm_backmap.trajectory import choose_topology_suffix, open_writer
 
 __all__ = [
     "JOURNAL_VERSION",
@@ -299,8 +298,7 @@ def choose_topology_path(path: Path, atom_topology: AtomTopology) -> Path | None
     """
     if path.suffix.lower() not in _APPENDABLE:
         return None
-    is_pdb = explain_no_pdb(atom_topology.topology) is None
-    return path.with_suffix(".pdb" if is_pdb else ".cif")
+    return path.with_suffix(choose_topology_suffix(atom_topology.topology))
 
 
 def write_topology(path: Path, atom_topology: AtomTopology, frame: AtomFrame) -> None:

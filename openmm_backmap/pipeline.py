@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from openmm_backmap.backmapper import BackmapBatch, Backmapper, check_frame
+from openmm_backmap.backmapper import Backmapper
+from openmm_backmap.backmapper_batch import BackmapBatch
+from openmm_backmap.backmapper_input import check_frame
 from openmm_backmap.errors import BackmapError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.metrics.summary import FrameChecker

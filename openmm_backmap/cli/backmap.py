@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_HOLD_TOPOLOGY = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gro", ".h5", ".hdf5")
+_HOLD_TOPOLOGY = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gro")
 _WRITABLE = (".dcd", ".xtc", ".pdb", ".cif")
 _EXAMPLES = """examples:
   openmm-backmap backmap traj.dcd -t cg.pdb -o aa.xtc
@@ -204,59 +204,44 @@ def _stream(
     arguments: argparse.Namespace, paths: Sequence[Path], pipeline: "Pipeline"
 ) -> None:
     """Take all frames through the pipeline; stop at the first that fails."""
-    from openmm_backmap.trajectory import count_frames
+    from openmm_backmap.trajectory import count_cg_frames, read_cg_frames
 
-    n_total = count_frames(
-        paths,
-        arguments.top,
-        stride=arguments.stride,
-        start=arguments.start,
-        stop=arguments.stop,
-    )
-    n_before = 0
-    if arguments.resume and pipeline.output.n_frames:
-        n_before = pipeline.output.n_frames // (arguments.samples or 1)
-        _say(f"continuing after {n_before} frames")
-    with FrameProgress("backmapping", n_total, arguments.quiet) as progress:
-        progress.advance(n_before)
-        n_skip = n_before
-        for frames in _read(arguments, paths, pipeline.backmapper):
-            skipped = min(n_skip, len(frames))
-            n_skip -= skipped
-            if skipped < len(frames):
-                pipeline.process(frames[skipped:])
-                progress.advance(len(frames) - skipped)
-            if pipeline.failures:
-                raise pipeline.failures[0].error
-        seconds = progress.seconds
-        n_done = progress.n_done
-    if n_done == 0:
+    backmapper = pipeline.backmapper
+    n_before = pipeline.output.n_frames // (arguments.samples or 1)
+    which = {
+        "stride": arguments.stride,
+        "start": arguments.start,
+        "stop": arguments.stop,
+    }
+    n_total = count_cg_frames(paths, backmapper.cg_topology, **which)
+    if n_total == 0:
         raise TrajectoryError(
-            f"{paths[0]}: no frame came; check --start {arguments.start} and "
+            f"{paths[0]}: no frame to read; check --start {arguments.start} and "
             f"--stop {arguments.stop}"
         )
-    n_new = n_done - n_before
-    backmapper = pipeline.backmapper
+    if n_before:
+        _say(f"continuing after {n_before} of {n_total} frames")
+        which["start"] += n_before * arguments.stride
+    with FrameProgress("backmapping", n_total, arguments.quiet) as progress:
+        progress.advance(n_before)
+        chunks: Iterator[list[CGFrame]] = iter(())
+        if n_before < n_total:
+            chunks = read_cg_frames(
+                paths,
+                backmapper.cg_topology,
+                chunk=arguments.chunk or backmapper.batch_frames,
+                **which,
+            )
+        for frames in chunks:
+            pipeline.process(frames)
+            progress.advance(len(frames))
+            if pipeline.failures:
+                raise pipeline.failures[0].error
+        seconds = max(progress.seconds, 1e-9)
     _say(
-        f"{arguments.output}: {n_done} frames, "
+        f"{arguments.output}: {n_total} frames, "
         f"{backmapper.cg_topology.n_residues} residues, {backmapper.n_atoms} atoms; "
-        f"{seconds:.1f} s ({n_new / max(seconds, 1e-9):.1f} frames/s)"
-    )
-
-
-def _read(
-    arguments: argparse.Namespace, paths: Sequence[Path], backmapper: "Backmapper"
-) -> Iterator[list["CGFrame"]]:
-    """Read frames in chunks."""
-    from openmm_backmap.trajectory import read_cg_frames
-
-    yield from read_cg_frames(
-        paths,
-        arguments.top,
-        stride=arguments.stride,
-        start=arguments.start,
-        stop=arguments.stop,
-        chunk=arguments.chunk or backmapper.batch_frames,
+        f"{seconds:.1f} s ({(n_total - n_before) / seconds:.1f} frames/s)"
     )
 
 
