@@ -1,0 +1,150 @@
+"""Read coarse-grained frames from any trajectory, in chunks, with flat memory."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from openmm_backmap.errors import InputError, TrajectoryError
+from openmm_backmap.frames import CGFrame
+from openmm_backmap.trajectory.base import FrameSource
+from openmm_backmap.trajectory.sources import open_source
+from openmm_backmap.trajectory.structure import read_topology
+
+__all__ = ["count_cg_frames", "read_cg_frames"]
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def read_cg_frames(
+    paths: Paths,
+    top: Any = None,  # noqa: ANN401
+    *,
+    stride: int = 1,
+    start: int = 0,
+    stop: int | None = None,
+    chunk: int = 32,
+) -> Iterator[list[CGFrame]]:
+    """Read frames in chunks; only one chunk is in memory.
+
+    Parameters
+    ----------
+    paths : str, Path or sequence of them
+        One or several trajectories, read one after the other: DCD, XTC, TRR,
+        NetCDF, HDF5, NPY, or multi-model PDB, mmCIF or GRO.
+    top : str, Path, openmm.app.Topology, mdtraj.Topology, CGTopology or None
+        Topology whose number of particles the frames must have. If None, it is
+        not checked.
+    stride : int
+        Read every so many frames, counted over all files.
+    start : int
+        First frame, counted over all files.
+    stop : int or None
+        Frame before which to stop. If None, read to the end.
+    chunk : int
+        Frames a chunk. Several chunks may come from one file, and one chunk
+        never spans two.
+
+    Yields
+    ------
+    list of CGFrame
+        At most `chunk` frames. Steps and times are those of the file; formats
+        that keep no step give the number of the frame.
+
+    Raises
+    ------
+    InputError
+        If a file does not exist, a format is not known, or a number makes no
+        sense.
+    TrajectoryError
+        If a file is empty or damaged, or has another number of particles than
+        the topology.
+    """
+    if chunk < 1:
+        raise InputError(f"chunk is {chunk}, want 1 or more")
+    # checked now, not at the first `next`
+    plan = _plan(paths, top, stride, start, stop)
+    return _read(plan, chunk)
+
+
+def count_cg_frames(
+    paths: Paths,
+    top: Any = None,  # noqa: ANN401
+    *,
+    stride: int = 1,
+    start: int = 0,
+    stop: int | None = None,
+) -> int:
+    """Count the frames that `read_cg_frames` would give.
+
+    Parameters
+    ----------
+    paths, top, stride, start, stop
+        See `read_cg_frames`.
+
+    Returns
+    -------
+    int
+        Number of frames.
+    """
+    return sum(len(frames) for _, frames in _plan(paths, top, stride, start, stop))
+
+
+def _plan(
+    paths: Paths,
+    top: Any,  # noqa: ANN401
+    stride: int,
+    start: int,
+    stop: int | None,
+) -> list[tuple[FrameSource, range]]:
+    """Decide which frames of which file to read."""
+    if stride < 1 or start < 0 or (stop is not None and stop < start):
+        raise InputError(
+            f"stride {stride}, start {start}, stop {stop}: want a stride of 1 or more "
+            "and 0 <= start <= stop"
+        )
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    if not paths:
+        raise InputError("no trajectory was given")
+    wanted, name = _count_particles(top)
+    plan, offset, first = [], 0, start
+    for path in paths:
+        source = open_source(path)
+        if wanted is not None and source.n_atoms != wanted:
+            raise TrajectoryError(
+                f"{source.path} has {source.n_atoms} particles, {name} has {wanted}: "
+                "give the topology that this trajectory was written with"
+            )
+        end = source.n_frames if stop is None else min(source.n_frames, stop - offset)
+        frames = range(first - offset, max(end, first - offset), stride)
+        if len(frames):
+            plan.append((source, frames))
+            first += len(frames) * stride
+        offset += source.n_frames
+    if not plan and (stop is None or stop > start):
+        raise InputError(f"start is {start}, but there are only {offset} frames")
+    return plan
+
+
+def _count_particles(top: Any) -> tuple[int | None, str]:  # noqa: ANN401
+    """Return how many particles a topology has, and what to call it."""
+    if top is None:
+        return None, ""
+    if isinstance(top, str | Path):
+        return read_topology(top)[0].getNumAtoms(), str(top)
+    for name in ("n_beads", "n_atoms"):
+        if hasattr(top, name):
+            return int(getattr(top, name)), "the topology"
+    return int(top.getNumAtoms()), "the topology"
+
+
+def _read(plan: list[tuple[FrameSource, range]], chunk: int) -> Iterator[list[CGFrame]]:
+    for source, frames in plan:
+        batch: list[CGFrame] = []
+        for frame in source.iterate(frames):
+            batch.append(frame)
+            if len(batch) == chunk:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
