@@ -1,0 +1,1 @@
+"""Networks in eager torch: the flagship `ca` and the paper's `vae`."""

@@ -1,0 +1,350 @@
+"""From logits to torsions: mode, samples and chi candidates (scriptable)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.nn.ca_network import CANetwork
+
+__all__ = [
+    "CADecoder",
+    "decode_peak",
+    "find_peaks",
+    "sample_bins",
+]
+
+PI: float = math.pi
+TWIST_HALF_RANGE: float = math.pi / 3.0
+
+
+def decode_peak(
+    logits: Tensor, half_range: float, is_periodic: bool, window: int = 3
+) -> Tensor:
+    """Angle of the likeliest bin, refined by the bins beside it.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over ``-half_range`` to ``half_range``.
+    half_range : float
+        In radians.
+    is_periodic : bool
+        Whether the range closes on itself.
+    window : int
+        Bins on either side that take part.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Mean angle of the window in radians, within one window of the range.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    peak = p.argmax(-1, keepdim=True)
+    steps = torch.arange(-window, window + 1, device=logits.device)
+    index = peak + steps
+    if is_periodic:
+        weight = torch.gather(p, -1, torch.remainder(index, n_bins))
+    else:
+        inside = (index >= 0) & (index < n_bins)
+        weight = torch.gather(p, -1, index.clamp(0, n_bins - 1)) * inside
+    shift = (weight * steps).sum(-1) / weight.sum(-1)
+    return -half_range + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * half_range / n_bins)
+
+
+def sample_bins(
+    logits: Tensor, uniform: Tensor, half_range: float, temperature: float = 1.0
+) -> Tensor:
+    """Draw angles by inverting the cumulative distribution.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over ``-half_range`` to ``half_range``.
+    uniform : torch.Tensor, shape (...)
+        Uniform numbers in [0, 1).
+    half_range : float
+        In radians.
+    temperature : float
+        Divides the logits.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Angles in radians, linear within a bin.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits / temperature, -1)
+    cumulative = torch.cumsum(p, -1)
+    u = uniform.unsqueeze(-1) * cumulative[..., -1:]
+    index = (cumulative <= u).sum(-1, keepdim=True).clamp(max=n_bins - 1)
+    top = torch.gather(cumulative, -1, index)
+    mass = torch.gather(p, -1, index).clamp(min=1e-12)
+    part = (1.0 - (top - u) / mass).clamp(0.0, 1.0)
+    return -half_range + (index + part).squeeze(-1) * (2.0 * half_range / n_bins)
+
+
+def _window_sum(p: Tensor, reach: int) -> Tensor:
+    """Circular sum over 2 reach + 1 bins."""
+    n_bins = p.shape[-1]
+    padded = torch.cat((p[..., n_bins - reach :], p, p[..., :reach]), dim=-1)
+    cumulative = torch.cumsum(padded, -1)
+    zero = torch.zeros_like(cumulative[..., :1])
+    cumulative = torch.cat((zero, cumulative), -1)
+    width = 2 * reach + 1
+    return cumulative[..., width : width + n_bins] - cumulative[..., :n_bins]
+
+
+def find_peaks(
+    logits: Tensor,
+    is_pi_periodic: Tensor,
+    n_peaks: int = 3,
+    reach: int = 3,
+    basin: int = 6,
+    apart: int = 8,
+) -> tuple[Tensor, Tensor]:
+    """Likeliest separate angles of a periodic distribution.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (N, n_bins)
+        Bins over the full circle.
+    is_pi_periodic : torch.Tensor, shape (N,), bool
+        Torsions whose two sides are the same structure: the sides are added.
+    n_peaks : int
+        Peaks wanted P.
+    reach : int
+        Bins on either side that are averaged for a peak's angle.
+    basin : int
+        Bins on either side whose probability a peak is given.
+    apart : int
+        Bins on either side in which no second peak is looked for.
+
+    Returns
+    -------
+    angle : torch.Tensor, shape (N, P)
+        Radians, best first.
+    log_p : torch.Tensor, shape (N, P)
+        Log probability of the basins.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    folded = p + torch.roll(p, n_bins // 2, -1)
+    flips = is_pi_periodic.unsqueeze(-1)
+    p = torch.where(flips, folded, p)
+    score = _window_sum(p, 1)
+    mass = _window_sum(p, basin)
+    every = torch.arange(n_bins, device=logits.device)
+    steps = torch.arange(-reach, reach + 1, device=logits.device)
+    angles: list[Tensor] = []
+    logs: list[Tensor] = []
+    for _ in range(n_peaks):
+        peak = score.argmax(-1, keepdim=True)
+        weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
+        shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
+        angle = -PI + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * PI / n_bins)
+        angles.append(angle)
+        logs.append(torch.gather(mass, -1, peak).squeeze(-1).clamp(1e-9, 1.0).log())
+        distance = (every - peak).abs()
+        distance = torch.minimum(distance, n_bins - distance)
+        other_side = (distance - n_bins // 2).abs()
+        distance = torch.where(flips, torch.minimum(distance, other_side), distance)
+        score = score.masked_fill(distance <= apart, -1.0)
+        # later peaks do not count what earlier ones were given
+        p = p.masked_fill(distance <= basin, 0.0)
+        mass = _window_sum(p, basin)
+    return torch.stack(angles, -1), torch.stack(logs, -1)
+
+
+class CADecoder(nn.Module):
+    """Torsions of a trunk's features: backbone mode or sample, chi candidates.
+
+    Parameters
+    ----------
+    network : CANetwork
+        Trained network; it is part of this module.
+    n_candidates : int
+        Chi candidates C a residue.
+    max_log_ratio : float
+        Candidates this many nats below the best are dropped.
+    """
+
+    def __init__(
+        self, network: CANetwork, n_candidates: int = 12, max_log_ratio: float = 7.0
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.n_candidates = n_candidates
+        self.max_log_ratio = max_log_ratio
+        tables = load_builder_tables()
+        self.register_buffer("n_chi", tables.n_chi, persistent=False)
+        self.register_buffer("pi_periodic", tables.pi_periodic, persistent=False)
+
+    def decode_backbone(
+        self,
+        h: Tensor,
+        chain_index: Tensor,
+        is_cis: Tensor,
+        uniform: Tensor | None,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Peptide azimuths and end torsions.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Trunk features.
+        chain_index : torch.Tensor, shape (R,), int64
+            Bonded segments.
+        is_cis : torch.Tensor, shape (F, R), bool
+            Cis units (see `builder.conditioning.find_cis`).
+        uniform : torch.Tensor, shape (F, R, 5), optional
+            Uniform numbers for alpha, twist and the three end torsions. If
+            None, the mode.
+        temperature : float
+            Of a sample.
+
+        Returns
+        -------
+        alpha, twist : torch.Tensor, shape (F, R)
+            As `builder.build_backbone` reads them, radians.
+        end_torsion : torch.Tensor, shape (F, R, 3)
+            The same.
+        """
+        n = chain_index.shape[0]
+        unknown = torch.zeros_like(is_cis)
+        blank = torch.zeros_like(h[..., 0])
+        logits = self.network.alpha_logits(h, is_cis, blank, unknown, blank, unknown)
+        if uniform is None:
+            alpha = decode_peak(logits, PI, True)
+            twist = decode_peak(
+                self.network.twist_logits(h, is_cis, alpha), TWIST_HALF_RANGE, False
+            )
+        else:
+            # even units on their own, odd ones given both units beside them
+            alpha = sample_bins(logits, uniform[..., 0], PI, temperature)
+            same = chain_index[:-1] == chain_index[1:]
+            edge = torch.zeros(1, dtype=torch.bool, device=h.device)
+            has_next = torch.cat((same, edge))
+            has_before = torch.roll(has_next, 1, 0)
+            has_after = has_next & torch.roll(has_next, -1, 0)
+            again = self.network.alpha_logits(
+                h,
+                is_cis,
+                torch.roll(alpha, 1, 1),
+                has_before.unsqueeze(0).expand_as(is_cis),
+                torch.roll(alpha, -1, 1),
+                has_after.unsqueeze(0).expand_as(is_cis),
+            )
+            redrawn = sample_bins(again, uniform[..., 0], PI, temperature)
+            odd = torch.remainder(torch.arange(n, device=h.device), 2) == 1
+            alpha = torch.where(odd.unsqueeze(0), redrawn, alpha)
+            twist = sample_bins(
+                self.network.twist_logits(h, is_cis, alpha),
+                uniform[..., 1],
+                TWIST_HALF_RANGE,
+                temperature,
+            )
+        azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
+        end = torch.where(azimuth[3], azimuth[2], azimuth[0])
+        end_logits = self.network.end_logits(h, end)
+        if uniform is None:
+            end_torsion = decode_peak(end_logits, PI, True)
+        else:
+            end_torsion = sample_bins(end_logits, uniform[..., 2:5], PI, temperature)
+        return alpha, twist, end_torsion
+
+    def _own_azimuths(
+        self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """N azimuth, whether there is one, C azimuth, whether there is one."""
+        same = chain_index[:-1] == chain_index[1:]
+        edge = torch.zeros(1, dtype=torch.bool, device=alpha.device)
+        has_c = torch.cat((same, edge)).unsqueeze(0).expand_as(is_cis)
+        turn = torch.where(is_cis, torch.zeros_like(alpha), torch.full_like(alpha, PI))
+        n_azimuth = torch.roll(alpha + twist + turn, 1, 1)
+        return n_azimuth, torch.roll(has_c, 1, 1), alpha, has_c
+
+    def encode_backbone(
+        self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor
+    ) -> Tensor:
+        """What the chi heads are told of the backbone, shape (F, R, 14)."""
+        n_azimuth, has_n, c_azimuth, has_c = self._own_azimuths(
+            alpha, twist, is_cis, chain_index
+        )
+        return self.network.backbone_condition(n_azimuth, has_n, c_azimuth, has_c)
+
+    def decode_chi(
+        self, h: Tensor, backbone: Tensor, residue_type: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Chi candidates by a beam over the chain of chi.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Trunk features.
+        backbone : torch.Tensor, shape (F, R, 14)
+            See `encode_backbone`.
+        residue_type : torch.Tensor, shape (R,), int64
+            0 to 19.
+
+        Returns
+        -------
+        chi : torch.Tensor, shape (F, R, C, 4)
+            Radians, best candidate first; 0 where a chi does not exist.
+        log_p : torch.Tensor, shape (F, R, C)
+            Log probability, -inf for unused places. Residues without chi have
+            one candidate of log probability 0.
+        """
+        n_frames, n = h.shape[0], h.shape[1]
+        n_kept = self.n_candidates
+        width = h.shape[2]
+        chi = torch.zeros(n_frames * n, n_kept, 4, device=h.device)
+        log_p = torch.full((n_frames * n, n_kept), -math.inf, device=h.device)
+        log_p[:, 0] = 0.0
+        flat_h = h.reshape(-1, width)
+        flat_backbone = backbone.reshape(-1, backbone.shape[-1])
+        kind = residue_type.unsqueeze(0).expand(n_frames, n).reshape(-1)
+        n_chi = self.n_chi[kind]
+        for k in range(4):
+            rows = torch.nonzero(n_chi > k).squeeze(-1)
+            if rows.numel() > 0:
+                # candidates that can be alive: 1, 3, 9, 12
+                alive = min(3**k, n_kept)
+                parents = chi[rows, :alive]
+                parent_log_p = log_p[rows, :alive]
+                logits = self.network.chi_logits(
+                    flat_h[rows].unsqueeze(1).expand(-1, alive, -1),
+                    flat_backbone[rows].unsqueeze(1).expand(-1, alive, -1),
+                    parents,
+                    k,
+                )
+                flips = self.pi_periodic[kind[rows], k]
+                angle, gain = find_peaks(
+                    logits.float().reshape(rows.numel() * alive, -1),
+                    flips.unsqueeze(1).expand(-1, alive).reshape(-1),
+                )
+                n_peaks = angle.shape[-1]
+                total = parent_log_p.unsqueeze(-1) + gain.view(-1, alive, n_peaks)
+                children = parents.unsqueeze(2).repeat(1, 1, n_peaks, 1)
+                children[..., k] = angle.view(-1, alive, n_peaks)
+                total = total.reshape(-1, alive * n_peaks)
+                children = children.reshape(-1, alive * n_peaks, 4)
+                order = torch.argsort(total, dim=-1, descending=True, stable=True)
+                order = order[:, :n_kept]
+                total = torch.gather(total, 1, order)
+                children = torch.gather(
+                    children, 1, order.unsqueeze(-1).expand(-1, -1, 4)
+                )
+                dropped = total < total[:, :1] - self.max_log_ratio
+                total = total.masked_fill(dropped, -math.inf)
+                kept = total.shape[1]
+                new_log_p = torch.full_like(log_p[rows], -math.inf)
+                new_chi = torch.zeros_like(chi[rows])
+                new_log_p[:, :kept] = total
+                new_chi[:, :kept] = children
+                log_p[rows] = new_log_p
+                chi[rows] = new_chi
+        return chi.view(n_frames, n, n_kept, 4), log_p.view(n_frames, n, n_kept)

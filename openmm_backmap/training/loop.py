@@ -1,0 +1,398 @@
+"""The training loop: one process, or several under torchrun.
+
+``train(config, folder)`` starts a run or goes on with it: the folder holds
+all its state. Batches, noise and dropout are functions of (seed, rank, step),
+so a resumed run repeats the losses of an unbroken one.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.training.batches import BatchSampler, entry_batches, prefetch
+from openmm_backmap.training.checkpoint import (
+    CHECKPOINT_NAME,
+    load_checkpoint,
+    save_checkpoint,
+)
+from openmm_backmap.training.config import TrainingConfig
+from openmm_backmap.training.ema import WeightAverage
+from openmm_backmap.training.logs import RunLog
+from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.schedule import learning_rate_factor
+from openmm_backmap.training.shards import find_shards
+from openmm_backmap.training.step import HEAD_NAMES, LossStep, batch_arguments
+
+__all__ = ["Trainer", "evaluate_loss", "train"]
+
+MAX_BAD_STEPS = 10
+
+
+def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
+    """Prepared arrays of a split of the configured data."""
+    shards = find_shards(config.data.folder, split)
+    return prepare_split(shards, Path(config.data.prepared) / split)
+
+
+def summarize(sums: Tensor) -> dict[str, float]:
+    """Means per head from summed (3, 10) losses, counts and hits."""
+    values: dict[str, float] = {}
+    total, count, hit = sums.double().tolist()
+    for k, name in enumerate(HEAD_NAMES):
+        n = max(count[k], 1.0)
+        values[f"{name}_nll"] = total[k] / n
+        values[f"{name}_hit"] = hit[k] / n
+    return values
+
+
+@torch.no_grad()
+def evaluate_loss(
+    step: LossStep, data: PreparedSet, config: TrainingConfig, max_batches: int = 0
+) -> dict[str, float]:
+    """Losses and hit rates on whole entries without noise.
+
+    Parameters
+    ----------
+    step : LossStep
+        Left in its present mode.
+    data : PreparedSet
+        A validation split.
+    config : TrainingConfig
+        Batch size and neighbours.
+    max_batches : int
+        0 = all.
+
+    Returns
+    -------
+    dict of str to float
+        ``<head>_nll`` in nats, ``<head>_hit`` (share within 40 degrees,
+        argmax with true conditions), and ``loss``.
+    """
+    was_training = step.training
+    step.eval()
+    device = next(step.parameters()).device
+    sums = torch.zeros(3, len(HEAD_NAMES), dtype=torch.float64)
+    losses, residues = 0.0, 0.0
+    batches = entry_batches(
+        data,
+        config.data.n_residues,
+        config.data.n_neighbors,
+        max_batches=max_batches or None,
+    )
+    for batch in batches:
+        batch = batch.to(device)
+        loss, stats = step(*batch_arguments(batch))
+        n = float(batch.known.any(-1).sum())
+        losses += float(loss) * n
+        residues += n
+        sums += stats.double().cpu()
+    step.train(was_training)
+    return {"loss": losses / max(residues, 1.0), **summarize(sums)}
+
+
+class Trainer:
+    """State of a run in this process.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The run.
+    folder : pathlib.Path or str
+        Run folder; made when missing. If it holds a checkpoint, the run goes
+        on from there.
+    device : torch.device or str
+        Where to train.
+
+    Raises
+    ------
+    DataError
+        If the data are broken, or the folder holds another model's run.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        folder: Path | str,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.folder = Path(folder)
+        self.device = torch.device(device)
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        if self.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            prepare_data(config, "train")
+            prepare_data(config, "val")
+        if self.world > 1:
+            dist.barrier()
+        self.train_data = prepare_data(config, "train")
+        self.val_data = prepare_data(config, "val")
+        torch.manual_seed(config.seed)
+        o = config.optimizer
+        self.step_module = LossStep(config.model, o.precision).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.step_module.parameters(),
+            lr=o.learning_rate,
+            betas=(o.beta1, o.beta2),
+            weight_decay=o.weight_decay,
+            fused=True,
+        )
+        self.average = WeightAverage(self.step_module.network, o.ema_decay)
+        self.step = 0
+        self.seconds = 0.0
+        self.residues = 0
+        self.resumed = (self.folder / CHECKPOINT_NAME).exists()
+        if self.resumed:
+            self._load()
+        self.model: nn.Module | Callable = self.step_module
+        if self.world > 1:
+            self.model = nn.parallel.DistributedDataParallel(self.step_module)
+        if o.compile:
+            self.model = torch.compile(self.model, dynamic=False)
+        self.sampler = BatchSampler(
+            self.train_data,
+            config.data.n_residues,
+            config.data.n_neighbors,
+            config.data.noise_max,
+            config.data.noise_share,
+            config.seed,
+            self.rank,
+        )
+
+    def state(self) -> dict:
+        """All a checkpoint holds."""
+        return {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "residues": self.residues,
+            "network": self.step_module.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "data_hash": self.train_data.data_hash,
+        }
+
+    def _load(self) -> None:
+        state = load_checkpoint(self.folder)
+        if state["config"]["model"] != self.config.to_dict()["model"]:
+            raise DataError(
+                f"run {self.folder} was started with another [model] section: use "
+                "its configuration, or another run folder"
+            )
+        self.step_module.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        self.residues = int(state["residues"])
+
+    def progress(self) -> float:
+        """Part of the run that is done, 0 to 1."""
+        o = self.config.optimizer
+        if o.total_steps > 0:
+            return self.step / o.total_steps
+        return self.seconds / o.total_seconds
+
+    def save(self) -> None:
+        """Write a checkpoint (first process only)."""
+        if self.rank == 0:
+            save_checkpoint(self.folder, self.state())
+
+    def validate(self) -> dict[str, float]:
+        """Validate with the averaged weights."""
+        with self.average.applied():
+            return evaluate_loss(
+                self.step_module,
+                self.val_data,
+                self.config,
+                self.config.log.validation_batches,
+            )
+
+    def take_step(self, arguments: tuple[Tensor, ...]) -> tuple[float, Tensor]:
+        """One optimizer step.
+
+        Parameters
+        ----------
+        arguments : tuple of torch.Tensor
+            See `batch_arguments`.
+
+        Returns
+        -------
+        loss : float
+            Before the step; nan or inf when it was skipped.
+        stats : torch.Tensor, shape (3, 10)
+            Sums, counts, hits.
+        """
+        o = self.config.optimizer
+        factor = learning_rate_factor(self.step, o.warmup_steps, self.progress())
+        for group in self.optimizer.param_groups:
+            group["lr"] = o.learning_rate * factor
+        # dropout and label noise belong to the step, not to the process
+        key = np.random.SeedSequence((self.config.seed, self.rank, self.step))
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+        self.step_module.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, stats = self.model(*arguments)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.step_module.parameters(), o.clip)
+        value = float(loss.detach())
+        if np.isfinite(value) and bool(torch.isfinite(norm)):
+            self.optimizer.step()
+            self.average.update()
+        else:
+            value = float("nan")
+        self.step += 1
+        self.residues += self.config.data.n_residues * self.world
+        return value, stats.detach()
+
+    def run(
+        self,
+        max_steps: int | None = None,
+        report: Callable[[int, float, float], None] | None = None,
+    ) -> list[float]:
+        """Train until the schedule ends.
+
+        Parameters
+        ----------
+        max_steps : int, optional
+            Stop after so many steps, with a checkpoint. If None, go on to
+            the end of the schedule.
+        report : callable, optional
+            Called after each step with the step, the loss and the progress.
+
+        Returns
+        -------
+        list of float
+            Loss of every step taken.
+
+        Raises
+        ------
+        DataError
+            If the loss is not finite ten steps in a row; the last good
+            checkpoint is kept.
+        """
+        config, first = self.config, self.rank == 0
+        last = self.step if self.resumed else None
+        logs = (
+            [RunLog(self.folder, n, config.log.tensorboard, last)
+             for n in ("train", "validation")] if first else []
+        )  # fmt: skip
+        if first:
+            text = json.dumps(config.to_dict(), indent=1)
+            (self.folder / "config.json").write_text(text)
+        losses: list[float] = []
+        bad, since_log = 0, 0
+        sums = torch.zeros(3, len(HEAD_NAMES), dtype=torch.float64)
+        clock = saved = validated = time.monotonic()
+        log_seconds = self.seconds
+        stop = None if max_steps is None else self.step + max_steps
+        for batch in prefetch(self.sampler, self.step):
+            done = self.progress() >= 1.0
+            if self.world > 1 and config.optimizer.total_seconds > 0:
+                flag = torch.tensor(float(done), device=self.device)
+                dist.all_reduce(flag)
+                done = bool(flag > 0)
+            if done or (stop is not None and self.step >= stop):
+                break
+            loss, stats = self.take_step(batch_arguments(batch.to(self.device)))
+            now = time.monotonic()
+            self.seconds += now - clock
+            clock = now
+            losses.append(loss)
+            bad = 0 if np.isfinite(loss) else bad + 1
+            if bad >= MAX_BAD_STEPS:
+                raise DataError(
+                    f"the loss is not finite since step {self.step - bad}: training "
+                    f"has diverged; the last good checkpoint in {self.folder} is "
+                    "kept, lower optimizer.learning_rate and start it again"
+                )
+            sums += stats.double().cpu()
+            since_log += 1
+            if report is not None:
+                report(self.step, loss, self.progress())
+            if first and since_log >= config.log.log_steps:
+                rate = since_log * config.data.n_residues * self.world
+                rate /= max(self.seconds - log_seconds, 1e-9)
+                self._log_row(logs[0], losses[-since_log:], sums, rate)
+                since_log, log_seconds = 0, self.seconds
+                sums.zero_()
+            if first and now - saved > config.log.checkpoint_seconds and not bad:
+                self.save()
+                saved = now
+            if first and now - validated > config.log.validation_seconds:
+                logs[1].write(self.step, {**self._position(), **self.validate()})
+                validated = time.monotonic()
+                clock = validated  # validation is not training time
+        if first:
+            if not bad:
+                self.save()
+            logs[1].write(self.step, {**self._position(), **self.validate()})
+            for log in logs:
+                log.close()
+        return losses
+
+    def _position(self) -> dict[str, float]:
+        return {"residues": float(self.residues), "seconds": self.seconds}
+
+    def _log_row(
+        self, log: RunLog, losses: list[float], sums: Tensor, rate: float
+    ) -> None:
+        row = {
+            **self._position(),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "residues_per_second": rate,
+            "loss": float(np.mean(losses)),
+        }
+        log.write(self.step, {**row, **summarize(sums)})
+
+
+def train(
+    config: TrainingConfig,
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    report: Callable[[int, float, float], None] | None = None,
+) -> Path:
+    """Start a run, or go on with it, and train to the end of its schedule.
+
+    Under ``torchrun`` every process calls this; batches differ by rank and
+    gradients are averaged.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The run.
+    folder : pathlib.Path or str
+        Run folder.
+    device : torch.device or str
+        "cpu", "cuda", ...; under torchrun with CUDA the local rank is added.
+    report : callable, optional
+        See `Trainer.run`.
+
+    Returns
+    -------
+    pathlib.Path
+        The checkpoint.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    device = torch.device(device)
+    if several and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    # denormal activations would slow CPU products many times
+    torch.set_flush_denormal(True)
+    try:
+        Trainer(config, folder, device).run(report=report)
+    finally:
+        if several:
+            dist.destroy_process_group()
+    return Path(folder) / CHECKPOINT_NAME

@@ -1,0 +1,276 @@
+"""A split as flat arrays: CA, torsion targets, masks and neighbours.
+
+Shards are decoded once into a folder of npy files, which are memory mapped in
+training. Each model of an ensemble is a frame of its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from openmm_backmap.builder.extract import torsions_from_atoms
+from openmm_backmap.errors import DataError
+from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.training.shards import ShardEntry, read_shard
+
+__all__ = ["N_TARGETS", "PreparedSet", "load_prepared", "prepare_split"]
+
+PREPARED_VERSION = 1
+N_NEIGHBORS = 24
+NEIGHBOR_CUTOFF = 2.0
+MAX_BFACTOR = 60.0
+MAX_PEPTIDE_BOND = 0.20
+CA_BOND_RANGE = (0.26, 0.42)
+N_TARGETS = 9
+"""alpha, twist, psi of first, phi and O torsion of last residues, chi1 to 4."""
+
+_ARRAYS = {
+    "ca": (np.float32, (3,)),
+    "residue_type": (np.uint8, ()),
+    "segment": (np.int16, ()),
+    "target": (np.float32, (N_TARGETS,)),
+    "known": (np.bool_, (N_TARGETS,)),
+    "is_cis": (np.bool_, ()),
+    "neighbor": (np.int16, (N_NEIGHBORS,)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSet:
+    """A prepared split; P = residues x frames of all entries.
+
+    Parameters
+    ----------
+    ca : numpy.ndarray, shape (P, 3), float32
+        In nm.
+    residue_type : numpy.ndarray, shape (P,), uint8
+        0 to 19.
+    segment : numpy.ndarray, shape (P,), int16
+        Bonded segment within the entry.
+    target : numpy.ndarray, shape (P, 9), float32
+        See `N_TARGETS`, radians.
+    known : numpy.ndarray, shape (P, 9), bool
+        Targets to learn.
+    is_cis : numpy.ndarray, shape (P,), bool
+        Cis peptide to the next residue.
+    neighbor : numpy.ndarray, shape (P, 24), int16
+        Nearest CAs within 2 nm, counted within the frame, -1 = none.
+    first : numpy.ndarray, shape (E + 1,), int64
+        First row of each entry.
+    n_residues, n_models : numpy.ndarray, shape (E,), int64
+        Sizes of each entry.
+    weight : numpy.ndarray, shape (E,), float64
+        Sampling weight: cluster size to the -0.5, times resolution.
+    entry_id, method : tuple of str
+        Per entry.
+    data_hash : str
+        sha256 of the shards.
+    """
+
+    ca: np.ndarray
+    residue_type: np.ndarray
+    segment: np.ndarray
+    target: np.ndarray
+    known: np.ndarray
+    is_cis: np.ndarray
+    neighbor: np.ndarray
+    first: np.ndarray
+    n_residues: np.ndarray
+    n_models: np.ndarray
+    weight: np.ndarray
+    entry_id: tuple[str, ...]
+    method: tuple[str, ...]
+    data_hash: str
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries."""
+        return len(self.n_residues)
+
+
+def split_segments(entry: ShardEntry) -> np.ndarray:
+    """Bonded segment of each residue, shape (R,).
+
+    Residues i and i + 1 are bonded when they share a chain, C-N is at most
+    2.0 A and CA-CA is 2.6 to 4.2 A in the first model.
+    """
+    xyz = entry.positions[0]
+    peptide = np.linalg.norm(xyz[1:, 0] - xyz[:-1, 2], axis=-1)
+    bond = np.linalg.norm(xyz[1:, 1] - xyz[:-1, 1], axis=-1)
+    bonded = entry.chain[1:] == entry.chain[:-1]
+    bonded &= (peptide <= MAX_PEPTIDE_BOND) & (bond >= CA_BOND_RANGE[0])
+    bonded &= bond <= CA_BOND_RANGE[1]
+    return np.concatenate(([0], np.cumsum(~bonded))).astype(np.int64)
+
+
+def _prepare_entry(entry: ShardEntry) -> dict[str, np.ndarray]:
+    segment = split_segments(entry)
+    n_frames, n = entry.positions.shape[:2]
+    sure = entry.mask & (entry.bfactor < MAX_BFACTOR)
+    found = torsions_from_atoms(
+        torch.from_numpy(entry.positions),
+        torch.from_numpy(sure),
+        torch.from_numpy(entry.residue_type),
+        torch.from_numpy(segment),
+    )
+    unit = found.unit_mask.clone()
+    # a segment of two has no third CA to count azimuths from, and the
+    # flagship builds cis peptides before proline only
+    length = np.bincount(segment)[segment]
+    unit &= torch.from_numpy(length >= 3)
+    before_proline = torch.zeros(n, dtype=torch.bool)
+    before_proline[:-1] = torch.from_numpy(entry.residue_type[1:] == 14)
+    unit &= ~(found.is_cis & ~before_proline)
+    target = torch.cat(
+        (found.alpha[..., None], found.twist[..., None], found.end_torsion, found.chi),
+        dim=-1,
+    )
+    known = torch.cat(
+        (unit[..., None], unit[..., None], found.end_mask, found.chi_mask), dim=-1
+    )
+    known &= torch.isfinite(target)
+    target = torch.nan_to_num(target, 0.0, 0.0, 0.0)
+    ca = entry.positions[:, :, 1]
+    k = min(N_NEIGHBORS, max(n - 1, 1))
+    neighbor = np.full((n_frames, n, N_NEIGHBORS), -1, np.int16)
+    neighbor[:, :, :k] = find_neighbors(ca, k, NEIGHBOR_CUTOFF)
+    flat = n_frames * n
+    return {
+        "ca": ca.reshape(flat, 3),
+        "residue_type": np.tile(entry.residue_type, n_frames),
+        "segment": np.tile(segment, n_frames),
+        "target": target.reshape(flat, N_TARGETS).numpy(),
+        "known": known.reshape(flat, N_TARGETS).numpy(),
+        "is_cis": (found.is_cis & unit).reshape(flat).numpy(),
+        "neighbor": neighbor.reshape(flat, N_NEIGHBORS),
+    }
+
+
+def _quality_weight(method: str, resolution: float) -> float:
+    """Weight of an entry by how far its side chains can be trusted."""
+    if np.isfinite(resolution):
+        return float(np.clip(1.0 - 0.8 * (resolution - 2.0), 0.3, 1.0))
+    return 0.8 if method in ("X-RAY", "UNKNOWN") else 0.6
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """sha256 over the names and the bytes of files, hex."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
+    """Decode shards into a folder of flat arrays, or reuse it when it fits.
+
+    Parameters
+    ----------
+    shards : sequence of pathlib.Path
+        npz files of one split.
+    folder : pathlib.Path or str
+        Where the arrays go; made when missing.
+
+    Returns
+    -------
+    PreparedSet
+        Memory mapped.
+
+    Raises
+    ------
+    DataError
+        If a shard is broken or no entry is left.
+    """
+    folder = Path(folder)
+    data_hash = hash_files(shards)
+    info_path = folder / "info.json"
+    if info_path.exists():
+        info = json.loads(info_path.read_text())
+        if (info["data_hash"], info["version"]) == (data_hash, PREPARED_VERSION):
+            return load_prepared(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[np.ndarray]] = {key: [] for key in _ARRAYS}
+    ids, methods, sizes, models, quality, clusters = [], [], [], [], [], []
+    for path in shards:
+        for entry in read_shard(path):
+            if len(entry.residue_type) < 3:
+                continue
+            arrays = _prepare_entry(entry)
+            for key, (dtype, shape) in _ARRAYS.items():
+                parts[key].append(arrays[key].astype(dtype).reshape(-1, *shape))
+            ids.append(entry.entry_id)
+            methods.append(entry.method)
+            sizes.append(len(entry.residue_type))
+            models.append(len(entry.positions))
+            quality.append(_quality_weight(entry.method, entry.resolution))
+            clusters.append(np.unique(entry.cluster))
+    if not ids:
+        raise DataError(
+            f"no entry of three residues or more in {', '.join(map(str, shards))}: "
+            "the split is empty"
+        )
+    labels, counts = np.unique(np.concatenate(clusters), return_counts=True)
+    size_of = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    rarity = [np.mean([size_of[int(c)] ** -0.5 for c in cs]) for cs in clusters]
+    for key in _ARRAYS:
+        np.save(folder / f"{key}.npy", np.concatenate(parts[key]))
+    rows = np.asarray(sizes) * np.asarray(models)
+    np.save(folder / "first.npy", np.concatenate(([0], np.cumsum(rows))))
+    np.save(folder / "n_residues.npy", np.asarray(sizes))
+    np.save(folder / "n_models.npy", np.asarray(models))
+    np.save(folder / "weight.npy", np.asarray(rarity) * np.asarray(quality))
+    info = {
+        "version": PREPARED_VERSION,
+        "data_hash": data_hash,
+        "entry_id": ids,
+        "method": methods,
+    }
+    info_path.write_text(json.dumps(info))
+    return load_prepared(folder)
+
+
+def load_prepared(folder: Path | str) -> PreparedSet:
+    """Open a prepared split.
+
+    Parameters
+    ----------
+    folder : pathlib.Path or str
+        Written by `prepare_split`.
+
+    Returns
+    -------
+    PreparedSet
+        Arrays are memory mapped.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or of another version.
+    """
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / "info.json").read_text())
+        names = [*_ARRAYS, "first", "n_residues", "n_models", "weight"]
+        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in names}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"prepared split {folder} cannot be read ({error}): delete the folder "
+            "and prepare it again"
+        ) from error
+    if info["version"] != PREPARED_VERSION:
+        raise DataError(
+            f"prepared split {folder} is of version {info['version']}, wanted "
+            f"{PREPARED_VERSION}: delete the folder and prepare it again"
+        )
+    return PreparedSet(
+        **arrays,
+        entry_id=tuple(info["entry_id"]),
+        method=tuple(info["method"]),
+        data_hash=info["data_hash"],
+    )
