@@ -12,7 +12,14 @@ import torch
 
 from openmm_backmap.packing.tables import PackingTables
 
-__all__ = ["CandidateAtoms", "PointGroups", "list_backbone", "list_candidate_atoms"]
+__all__ = [
+    "CandidateAtoms",
+    "PointGroups",
+    "compute_reach",
+    "list_backbone",
+    "list_candidate_atoms",
+    "list_side_chains",
+]
 
 
 class PointGroups(NamedTuple):
@@ -159,6 +166,32 @@ def list_candidate_atoms(
     )
 
 
+def list_side_chains(
+    positions: torch.Tensor, residue_type: torch.Tensor, tables: PackingTables
+) -> CandidateAtoms:
+    """List the side-chain atoms of built residues, one candidate each.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, shape (G, 14, 3)
+        Heavy atoms in nm.
+    residue_type : torch.Tensor, shape (G,), int64
+        0 to 19.
+    tables : PackingTables
+        Constants.
+
+    Returns
+    -------
+    CandidateAtoms
+        Candidate g is residue g.
+    """
+    rows = torch.arange(positions.size(0), device=positions.device)
+    alone = rows.unsqueeze(1).expand(-1, 4)
+    return list_candidate_atoms(
+        positions, rows, rows, residue_type, alone, positions.size(0), tables
+    )
+
+
 def list_backbone(backbone: torch.Tensor, has_beta: torch.Tensor) -> PointGroups:
     """List the backbone atoms N, CA, C, O and CB as point groups.
 
@@ -193,3 +226,24 @@ def list_backbone(backbone: torch.Tensor, has_beta: torch.Tensor) -> PointGroups
         center=center.t().contiguous(),
         reach=reach,
     )
+
+
+def compute_reach(side_chains: PointGroups, backbone: PointGroups) -> torch.Tensor:
+    """Bound all atoms of residues by spheres around CA.
+
+    Parameters
+    ----------
+    side_chains : PointGroups
+        Side-chain atoms of G residues.
+    backbone : PointGroups
+        Backbone atoms, centred on CA.
+
+    Returns
+    -------
+    torch.Tensor, shape (G,)
+        Radii in nm.
+    """
+    offset = side_chains.center - backbone.center
+    outer = offset.square().sum(0).sqrt() + side_chains.reach
+    outer = outer * (side_chains.count > 0).to(outer.dtype)
+    return torch.maximum(outer, backbone.reach)

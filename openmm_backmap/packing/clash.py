@@ -3,39 +3,48 @@
 import torch
 
 from openmm_backmap.packing import constants
+from openmm_backmap.packing.tables import PackingTables
 
 __all__ = ["compute_clash_energy", "compute_overlap"]
 
 
 def compute_overlap(
+    code_a: torch.Tensor,
+    code_b: torch.Tensor,
     distance: torch.Tensor,
-    radius_a: torch.Tensor,
-    radius_b: torch.Tensor,
-    polar: torch.Tensor,
-) -> torch.Tensor:
+    tables: PackingTables,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute how much two atoms overlap beyond the tolerance.
 
     Parameters
     ----------
+    code_a, code_b : torch.Tensor, shape (N,), int64
+        14 x residue type + slot of the two atoms.
     distance : torch.Tensor, shape (N,)
         In nm.
-    radius_a, radius_b : torch.Tensor, shape (N,)
-        Van der Waals radii less half of `TOLERANCE`, in nm.
-    polar : torch.Tensor, shape (N,)
-        1 where both atoms are N, O or S, else 0.
+    tables : PackingTables
+        Constants.
 
     Returns
     -------
-    torch.Tensor, shape (N,)
+    overlap : torch.Tensor, shape (N,)
         In nm; negative where the atoms are apart.
+    both_sulfur : torch.Tensor, shape (N,), bool
+        Whether both atoms are the SG of a cysteine.
     """
-    return radius_a + radius_b - constants.POLAR_EXTRA * polar - distance
+    radius = tables.atom_radius.reshape(-1)
+    polarity = tables.atom_polarity.reshape(-1)
+    sulfur = tables.is_disulfide.reshape(-1)
+    contact = radius.index_select(0, code_a) + radius.index_select(0, code_b)
+    polar = polarity.index_select(0, code_a) * polarity.index_select(0, code_b)
+    both = sulfur.index_select(0, code_a) * sulfur.index_select(0, code_b)
+    return contact - constants.POLAR_EXTRA * polar - distance, both > 0
 
 
 def compute_clash_energy(
     overlap: torch.Tensor,
     distance: torch.Tensor,
-    both_disulfide: torch.Tensor,
+    both_sulfur: torch.Tensor,
     slope: float,
     ceiling: float,
 ) -> torch.Tensor:
@@ -51,8 +60,8 @@ def compute_clash_energy(
         From `compute_overlap`, in nm.
     distance : torch.Tensor, shape (N,)
         In nm.
-    both_disulfide : torch.Tensor, shape (N,)
-        1 where both atoms are SG of a cysteine, else 0.
+    both_sulfur : torch.Tensor, shape (N,), bool
+        Whether both atoms are the SG of a cysteine.
     slope : float
         Energy per overlap in nats per nm.
     ceiling : float
@@ -68,4 +77,4 @@ def compute_clash_energy(
     bonded = bonded & (distance < constants.DISULFIDE_LONG)
     reward = torch.full_like(energy, constants.DISULFIDE_ENERGY)
     reward = torch.where(bonded, reward, 0.2 * energy)
-    return torch.where(both_disulfide > 0, reward, energy)
+    return torch.where(both_sulfur, reward, energy)

@@ -1,14 +1,18 @@
 """Pairs of residues and of atoms that come close, found ragged and in chunks."""
 
+from typing import NamedTuple
+
 import torch
 
 from openmm_backmap.packing.atoms import PointGroups
 
 __all__ = [
+    "Surroundings",
     "compute_image_shift",
     "expand_rows",
     "find_point_pairs",
-    "find_residue_pairs",
+    "find_surroundings",
+    "keep_one_direction",
 ]
 
 
@@ -68,26 +72,46 @@ def compute_image_shift(vector: torch.Tensor, box: torch.Tensor) -> torch.Tensor
     return shift
 
 
-def find_residue_pairs(
-    neighbor_index: torch.Tensor, ca: torch.Tensor, box: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """List the neighbours of all residues of all frames with their image shift.
+class Surroundings(NamedTuple):
+    """What is near what: G = frames x residues, P residue pairs."""
+
+    residue_type: torch.Tensor  # (G,) int64, 0 to 19
+    follows: torch.Tensor  # (G,) bool: bonded to the residue before it
+    first: torch.Tensor  # (P,) int64 into G; both directions are listed
+    second: torch.Tensor  # (P,) int64
+    shift: torch.Tensor  # (3, P) nm, added to the second residue
+
+
+def find_surroundings(
+    neighbor_index: torch.Tensor,
+    ca: torch.Tensor,
+    box: torch.Tensor,
+    residue_type: torch.Tensor,
+    chain_index: torch.Tensor,
+    reach: torch.Tensor,
+    cutoff: float,
+) -> Surroundings:
+    """List the residue pairs of all frames whose atoms may come near.
 
     Parameters
     ----------
     neighbor_index : torch.Tensor, shape (F, R, K), int64
-        Residues near each residue, -1 padded.
+        Residues near each residue, -1 padded; one direction is enough.
     ca : torch.Tensor, shape (F, R, 3)
         CA positions in nm.
     box : torch.Tensor, shape (F, 3, 3)
         Box vectors in nm, zeros for none.
+    residue_type, chain_index : torch.Tensor, shape (R,), int64
+        Type and bonded segment.
+    reach : torch.Tensor, shape (F x R,)
+        Radius around CA in nm that holds all atoms of a residue.
+    cutoff : float
+        Distance of atoms in nm.
 
     Returns
     -------
-    first, second : torch.Tensor, shape (P,), int64
-        Indices into frames x residues; every listed direction once.
-    shift : torch.Tensor, shape (3, P)
-        Added to the second residue it gives the image nearest to the first.
+    Surroundings
+        Both directions of each pair, no residue with itself.
     """
     n_frames, n_residues, n_neighbors = neighbor_index.shape
     flat = neighbor_index.reshape(-1)
@@ -95,41 +119,60 @@ def find_residue_pairs(
     first = torch.div(where, n_neighbors, rounding_mode="floor")
     frame = torch.div(first, n_residues, rounding_mode="floor")
     second = flat.index_select(0, where) + frame * n_residues
-    shift = torch.zeros(3, where.numel(), dtype=ca.dtype, device=ca.device)
+    points = ca.reshape(-1, 3)
+    vector = points.index_select(0, second) - points.index_select(0, first)
+    shift = torch.zeros_like(vector)
     if bool((box != 0).any()):
-        points = ca.reshape(-1, 3)
-        vector = points[second] - points[first]
-        shift = compute_image_shift(vector, box[frame]).t().contiguous()
-    return first, second, shift
+        shift = compute_image_shift(vector, box.index_select(0, frame))
+        vector = vector + shift
+    limit = reach.index_select(0, first) + reach.index_select(0, second) + cutoff
+    near = (vector * vector).sum(1) < limit * limit
+    kept = torch.nonzero(near & (first != second)).flatten()
+    first, second = first.index_select(0, kept), second.index_select(0, kept)
+    shift = shift.index_select(0, kept)
+    # the K nearest are not mutual: add the direction that is missing
+    listed = neighbor_index.reshape(-1, n_neighbors).index_select(0, second)
+    local = torch.remainder(first, n_residues).unsqueeze(1)
+    alone = torch.nonzero(~(listed == local).any(1)).flatten()
+    back_first, back_second = (
+        second.index_select(0, alone),
+        first.index_select(0, alone),
+    )
+    back_shift = -shift.index_select(0, alone)
+    first, second = torch.cat([first, back_first]), torch.cat([second, back_second])
+    shift = torch.cat([shift, back_shift]).t().contiguous()
+    bonded = torch.zeros_like(residue_type, dtype=torch.bool)
+    bonded[1:] = chain_index[1:] == chain_index[:-1]
+    return Surroundings(
+        residue_type=residue_type.repeat(n_frames),
+        follows=bonded.repeat(n_frames),
+        first=first,
+        second=second,
+        shift=shift,
+    )
 
 
-def keep_one_direction(
-    first: torch.Tensor,
-    second: torch.Tensor,
-    neighbor_index: torch.Tensor,
-) -> torch.Tensor:
-    """Choose one of (i, j) and (j, i) where both directions are listed.
+def keep_one_direction(near: Surroundings) -> Surroundings:
+    """Keep of each residue pair only the direction i < j.
 
     Parameters
     ----------
-    first, second : torch.Tensor, shape (P,), int64
-        Indices into frames x residues.
-    neighbor_index : torch.Tensor, shape (F, R, K), int64
-        The list the pairs came from.
+    near : Surroundings
+        Both directions.
 
     Returns
     -------
-    torch.Tensor, shape (P',), int64
-        Rows to keep: i < j, and i > j where j does not list i.
+    Surroundings
+        One direction.
     """
-    n_residues, n_neighbors = neighbor_index.size(1), neighbor_index.size(2)
-    forward = torch.nonzero(first < second).flatten()
-    backward = torch.nonzero(first > second).flatten()
-    i, j = first[backward], second[backward]
-    listed = neighbor_index.reshape(-1, n_neighbors).index_select(0, j)
-    local = torch.remainder(i, n_residues).unsqueeze(1)
-    alone = backward[~(listed == local).any(1)]
-    return torch.cat([forward, alone]).sort()[0]
+    kept = torch.nonzero(near.first < near.second).flatten()
+    return Surroundings(
+        residue_type=near.residue_type,
+        follows=near.follows,
+        first=near.first.index_select(0, kept),
+        second=near.second.index_select(0, kept),
+        shift=near.shift.index_select(1, kept),
+    )
 
 
 def find_point_pairs(

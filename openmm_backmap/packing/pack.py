@@ -1,23 +1,30 @@
 """The one door of the packing: backbone and rotamer candidates in, atoms out."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.builder.tables import BuilderTables, load_builder_tables
-from openmm_backmap.packing.atoms import list_backbone, list_candidate_atoms
+from openmm_backmap.packing import constants
+from openmm_backmap.packing.atoms import (
+    compute_reach,
+    list_backbone,
+    list_candidate_atoms,
+)
 from openmm_backmap.packing.candidates import select_candidates
 from openmm_backmap.packing.cleanup import clean_up
-from openmm_backmap.packing.contacts import find_residue_pairs
+from openmm_backmap.packing.contacts import find_surroundings
 from openmm_backmap.packing.gibbs import sample_gibbs
 from openmm_backmap.packing.mean_field import solve_mean_field, sum_over_atoms
 from openmm_backmap.packing.pair_energy import (
+    EnergyWeights,
     compute_backbone_energy,
     compute_side_chain_terms,
     make_empty_pair_energy,
 )
+from openmm_backmap.packing.repair import repair_side_chains
 from openmm_backmap.packing.tables import PackingTables, make_packing_tables
 
 __all__ = ["Packer", "PackingSettings", "pack"]
@@ -41,6 +48,8 @@ class PackingSettings(NamedTuple):
     n_cleanup_steps: int = 12
     cleanup_pull: float = 0.1
     cleanup_margin: float = 0.005  # nm
+    n_repair_rounds: int = 4
+    repair_limit: float = 0.03  # nm of overlap beyond the tolerance
 
 
 def pack(
@@ -51,7 +60,7 @@ def pack(
     box: Tensor,
     chi: Tensor,
     log_p: Tensor,
-    noise: Optional[Tensor],
+    noise: Tensor | None,
     builder: BuilderTables,
     tables: PackingTables,
     pair_energy: Tensor,
@@ -105,53 +114,43 @@ def pack(
         settings.max_log_ratio,
     )
     n_kept = candidates.log_p.size(2)
-    types = residue_type.repeat(n_frames)
-    rows_backbone = backbone.reshape(n_groups, 15).index_select(0, candidates.residue)
-    rows_type = types.index_select(0, candidates.residue)
-    rows_chi = candidates.chi.reshape(-1, 4).index_select(0, candidates.index)
+    rows = backbone.reshape(n_groups, 5, 3)
+    row_type = residue_type.repeat(n_frames).index_select(0, candidates.residue)
     built = build_side_chain_rows(
-        rows_backbone.reshape(-1, 5, 3), rows_type, rows_chi, builder
+        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
+        row_type,
+        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
+        builder,
     )
     atoms = list_candidate_atoms(
         built,
         candidates.index,
         candidates.residue,
-        rows_type,
+        row_type,
         candidates.same_as,
         n_groups,
         tables,
     )
     has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
-    follows = torch.zeros_like(residue_type, dtype=torch.bool)
-    follows[1:] = chain_index[1:] == chain_index[:-1]
-    follows = follows.repeat(n_frames)
-    first, second, shift = find_residue_pairs(neighbor_index, backbone[:, :, 1], box)
-    on_atom = compute_backbone_energy(
-        atoms,
-        list_backbone(backbone, has_beta),
-        first,
-        second,
-        shift,
-        types,
-        follows,
-        tables,
-        pair_energy,
-        settings.pair_scale,
-        settings.clash_slope,
-        settings.clash_ceiling,
+    backbone_points = list_backbone(backbone, has_beta)
+    weights = EnergyWeights(
+        table=pair_energy,
+        scale=settings.pair_scale,
+        slope=settings.clash_slope,
+        ceiling=settings.clash_ceiling,
     )
-    terms = compute_side_chain_terms(
-        atoms,
-        first,
-        second,
-        shift,
+    learned = settings.pair_scale != 0.0
+    near = find_surroundings(
         neighbor_index,
-        tables,
-        pair_energy,
-        settings.pair_scale,
-        settings.clash_slope,
-        settings.clash_ceiling,
+        backbone[:, :, 1],
+        box,
+        residue_type,
+        chain_index,
+        compute_reach(atoms.points, backbone_points),
+        constants.PAIR_CUTOFF if learned else constants.CLASH_CUTOFF + 0.1,
     )
+    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, weights)
+    terms = compute_side_chain_terms(atoms, near, tables, weights)
     own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
     own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
     marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
@@ -162,24 +161,37 @@ def pack(
     has_choice = (marginal > 0).any(1)
     confidence = marginal.gather(1, choice.unsqueeze(1)).squeeze(1)
     confidence = torch.where(has_choice, confidence, torch.ones_like(confidence))
-    row = torch.arange(n_groups, device=choice.device) * n_kept + choice
-    chosen = candidates.chi.reshape(-1, 4).index_select(0, row)
-    chosen, positions = clean_up(
-        backbone,
-        chosen.view(n_frames, n_residues, 4),
-        residue_type,
-        follows,
-        first,
-        second,
-        shift,
-        neighbor_index,
+    chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
+    chosen_chi, positions = clean_up(
+        rows,
+        backbone_points,
+        candidates.chi.reshape(-1, 4).index_select(0, chosen),
+        near,
         builder,
         tables,
         settings.n_cleanup_steps,
         settings.cleanup_pull,
         settings.cleanup_margin,
     )
-    return chosen, positions, confidence.view(n_frames, n_residues)
+    if settings.n_repair_rounds > 0:
+        chosen_chi, positions = repair_side_chains(
+            chosen_chi,
+            positions,
+            rows,
+            backbone_points,
+            near,
+            candidates.chi,
+            candidates.log_p,
+            builder,
+            tables,
+            settings.n_repair_rounds,
+            settings.repair_limit,
+        )
+    return (
+        chosen_chi.view(n_frames, n_residues, 4),
+        positions.view(n_frames, n_residues, 14, 3),
+        confidence.view(n_frames, n_residues),
+    )
 
 
 class Packer(torch.nn.Module):
@@ -259,7 +271,7 @@ class Packer(torch.nn.Module):
         box: Tensor,
         chi: Tensor,
         log_p: Tensor,
-        noise: Optional[Tensor] = None,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose one candidate a residue; see `pack`."""
         return pack(
