@@ -150,14 +150,16 @@ def _read_mmcif(path: Path) -> tuple[Any, np.ndarray]:
 
 def _read_gromacs_or_psf(path: Path, suffix: str) -> tuple[Any, np.ndarray | None]:
     import mdtraj
+    from openmm import unit
 
     if suffix == ".psf":
         return mdtraj.formats.psf.load_psf(str(path)).to_openmm(), None
-    trajectory = mdtraj.load_frame(str(path), 0)
-    topology = trajectory.topology.to_openmm()
-    if trajectory.unitcell_vectors is not None:
-        topology.setPeriodicBoxVectors(trajectory.openmm_boxes(0))
-    return topology, trajectory.xyz[0]
+    with mdtraj.formats.GroTrajectoryFile(str(path)) as file:
+        topology = file.topology.to_openmm()
+    frame = next(GROSource(path).iterate(range(1)))
+    if frame.box is not None:
+        topology.setPeriodicBoxVectors(frame.box * unit.nanometer)
+    return topology, frame.positions
 
 
 def _plain(positions: Any) -> np.ndarray:  # noqa: ANN401
