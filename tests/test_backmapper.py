@@ -1,0 +1,285 @@
+"""The Backmapper: same atoms whatever the batch, whole chains in any box."""
+
+import mdtraj
+import numpy as np
+import openmm
+import pytest
+import torch
+from openmm import app
+
+from openmm_backmap import Backmapper, CGFrame, CGTopology
+from openmm_backmap.backmapper_batch import draw_noise
+from openmm_backmap.errors import GeometryError, InputError, ModelError, TopologyError
+
+MODEL = "table"
+# float32 sums in another order, at 5 nm from the origin
+TOLERANCE_NM = 2e-5
+
+
+@pytest.fixture(scope="module")
+def backmapper(protein_path) -> Backmapper:
+    return Backmapper.from_topology(protein_path, MODEL, threads=1)
+
+
+@pytest.fixture
+def frames(protein) -> list[CGFrame]:
+    rng = np.random.default_rng(3)
+    ca = protein.positions[0, :, 1]
+    # 1RIS as read holds more than CA: the particles are those of the file
+    return [
+        CGFrame(
+            positions=ca + 0.01 * rng.standard_normal(ca.shape).astype(np.float32),
+            step=100 * k,
+            time=float(k),
+        )
+        for k in range(5)
+    ]
+
+
+@pytest.fixture(scope="module")
+def ca_backmapper(read_protein, protein_path) -> Backmapper:
+    protein = read_protein(protein_path)
+    sequence = "".join("ARNDCQEGHILKMFPSTWYV"[k] for k in protein.residue_type)
+    return Backmapper.from_topology(sequence, MODEL, threads=1)
+
+
+def test_a_topology_file_is_enough(backmapper, protein) -> None:
+    assert backmapper.cg_topology.n_residues == protein.n_residues
+    assert backmapper.n_atoms == backmapper.atom_topology.topology.getNumAtoms()
+
+
+def test_same_atoms_whatever_the_batch(ca_backmapper, frames) -> None:
+    together = ca_backmapper.backmap(frames)
+    one_by_one = [ca_backmapper.backmap([frame])[0] for frame in frames]
+    assert [a.step for a in together] == [f.step for f in frames]
+    assert [a.time for a in together] == [f.time for f in frames]
+    for a, b in zip(together, one_by_one, strict=True):
+        np.testing.assert_allclose(a.positions, b.positions, atol=TOLERANCE_NM)
+
+
+def test_samples_depend_on_seed_step_and_number_only(ca_backmapper, frames) -> None:
+    together = ca_backmapper.backmap(frames[:3], samples=2)
+    assert [(a.step, a.sample) for a in together] == [
+        (0, 0), (0, 1), (100, 0), (100, 1), (200, 0), (200, 1),
+    ]  # fmt: skip
+    alone = ca_backmapper.backmap([frames[2]], samples=1)[0]
+    np.testing.assert_allclose(
+        together[4].positions, alone.positions, atol=TOLERANCE_NM
+    )
+    assert not np.allclose(together[4].positions, together[5].positions, atol=1e-2)
+
+
+def test_noise_is_keyed_by_seed_step_and_sample() -> None:
+    first = draw_noise(1, 2, 3, 50, 14)
+    assert first.shape == (50, 14) and first.dtype == np.float32
+    np.testing.assert_array_equal(first, draw_noise(1, 2, 3, 50, 14))
+    for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3)):
+        assert not np.allclose(first, draw_noise(*other, 50, 14))
+    many = draw_noise(5, 5, 5, 2000, 14)
+    assert abs(many.mean()) < 0.02 and abs(many.std() - 1.0) < 0.02
+
+
+def test_backmapping_draws_from_no_global_generator(ca_backmapper, frames) -> None:
+    torch.manual_seed(11)
+    np.random.seed(11)  # noqa: NPY002  the global state is what is looked at
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    ca_backmapper.backmap(frames[:1], samples=2)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_rotation_and_translation_carry_over(ca_backmapper, frames, rng) -> None:
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    came = frames[0].positions
+    moved = (came @ turn.T + [3.0, -2.0, 1.0]).astype(np.float32)
+    before, after = ca_backmapper.backmap(
+        [CGFrame(positions=came), CGFrame(positions=moved)]
+    )
+    slots = ca_backmapper.atom_topology.slot_atom
+    heavy = slots[slots >= 0]
+    expected = before.positions @ turn.T + [3.0, -2.0, 1.0]
+    # packing may choose another rotamer where two are equal to the last digit
+    distance = np.linalg.norm(after.positions - expected, axis=1)[heavy]
+    assert np.median(distance) < 1e-4
+    assert (distance < 1e-3).mean() > 0.98
+
+
+def test_chains_cut_by_the_box_come_out_whole(ca_backmapper, frames) -> None:
+    box = np.diag([6.0, 7.0, 8.0]).astype(np.float32)
+    # every bead in the box: the chain is cut
+    cut = np.mod(frames[0].positions + 1.0, np.diag(box)).astype(np.float32)
+    shifted = cut.copy()
+    shifted[:, 0] = np.mod(cut[:, 0] + 3.0, 6.0)
+    for positions in (cut, shifted):
+        frame = CGFrame(positions=positions, box=box)
+        atoms = ca_backmapper.backmap([frame])[0]
+        ca = atoms.positions[ca_backmapper.atom_topology.ca_atom]
+        assert np.linalg.norm(np.diff(ca, axis=0), axis=1).max() < 0.45
+        np.testing.assert_array_equal(atoms.box, box)
+        # each CA is at its bead, up to whole boxes
+        off = ca - positions
+        off -= np.round(off / np.diag(box)) * np.diag(box)
+        assert np.abs(off).max() < 0.06
+
+
+def test_wrapped_chains_have_their_centre_in_the_box(protein, frames) -> None:
+    sequence = "".join("ARNDCQEGHILKMFPSTWYV"[k] for k in protein.residue_type)
+    wrapping = Backmapper.from_topology(sequence, MODEL, wrap_chains=True, threads=1)
+    box = np.array([[6, 0, 0], [1, 7, 0], [1, 1, 8]], np.float32)
+    far = frames[0].positions + 5 * box[0] - 3 * box[2]
+    atoms = wrapping.backmap([CGFrame(positions=far, box=box)])[0]
+    ca = atoms.positions[wrapping.atom_topology.ca_atom]
+    fraction = ca.mean(axis=0) @ np.linalg.inv(box)
+    assert ((fraction >= 0) & (fraction < 1)).all()
+    assert np.linalg.norm(np.diff(ca, axis=0), axis=1).max() < 0.45
+
+
+def test_far_from_the_origin_the_geometry_is_the_same(ca_backmapper, frames) -> None:
+    near = frames[0].positions
+    far = near + np.float32(512.0)
+    first, second = ca_backmapper.backmap(
+        [CGFrame(positions=near), CGFrame(positions=far)]
+    )
+    # float32 at 512 nm has steps of 6e-5 nm, in and out
+    distance = np.linalg.norm(second.positions - 512.0 - first.positions, axis=1)
+    assert np.median(distance) < 5e-4
+
+
+def test_frames_with_and_without_a_box_may_be_mixed(ca_backmapper, frames) -> None:
+    box = np.diag([50.0, 50.0, 50.0]).astype(np.float32)
+    mixed = [frames[0], CGFrame(positions=frames[0].positions, box=box, step=1)]
+    without, within = ca_backmapper.backmap(mixed)
+    assert without.box is None
+    np.testing.assert_array_equal(within.box, box)
+    np.testing.assert_allclose(without.positions, within.positions, atol=1e-4)
+
+
+def test_passes_are_bounded_and_complete(ca_backmapper, frames, monkeypatch) -> None:
+    monkeypatch.setattr(ca_backmapper, "batch_residues", 200)
+    assert ca_backmapper.batch_frames == 2
+    assert [len(chunk) for chunk in ca_backmapper.split(frames)] == [2, 2, 1]
+    assert [len(chunk) for chunk in ca_backmapper.split(frames, 4)] == [1] * 5
+    assert list(ca_backmapper.split([])) == []
+
+
+def test_heavy_atoms_only_are_those_of_the_full_topology(protein, frames) -> None:
+    sequence = "".join("ARNDCQEGHILKMFPSTWYV"[k] for k in protein.residue_type)
+    heavy = Backmapper.from_topology(sequence, MODEL, hydrogens=False, threads=1)
+    both = Backmapper.from_topology(sequence, MODEL, threads=1)
+    a = heavy.backmap(frames[:1])[0].positions
+    b = both.backmap(frames[:1])[0].positions
+    elements = [x.element.symbol for x in both.atom_topology.topology.atoms()]
+    np.testing.assert_allclose(a, b[np.array(elements) != "H"], atol=TOLERANCE_NM)
+
+
+def test_positions_in_positions_out(ca_backmapper, frames) -> None:
+    positions = np.stack([frame.positions for frame in frames[:2]])
+    atoms = ca_backmapper.backmap_positions(positions)
+    assert atoms.shape == (2, ca_backmapper.n_atoms, 3) and atoms.dtype == np.float32
+    assert np.isfinite(atoms).all()
+    with pytest.raises(InputError, match=r"wanted \(F, B, 3\)"):
+        ca_backmapper.backmap_positions(positions[0])
+
+
+def test_the_projection_is_reported(ca_backmapper, frames) -> None:
+    good = ca_backmapper.backmap_batch(frames[:1])
+    assert good.displacement.shape == (1, frames[0].positions.shape[0])
+    assert good.displacement.max() < 0.06
+    stretched = CGFrame(positions=frames[0].positions * np.float32(1.3))
+    assert ca_backmapper.backmap_batch([stretched]).displacement.max() > 0.06
+
+
+def test_a_trajectory_file_is_streamed_in_order(
+    ca_backmapper, frames, tmp_path
+) -> None:
+    ca = mdtraj.Topology()
+    chain = ca.add_chain()
+    for k in range(len(frames[0].positions)):
+        residue = ca.add_residue("ALA", chain, k + 1)
+        ca.add_atom("CA", mdtraj.element.carbon, residue)
+    xyz = np.stack([frame.positions for frame in frames])
+    mdtraj.Trajectory(xyz, ca).save_dcd(str(tmp_path / "cg.dcd"))
+    atoms = list(
+        ca_backmapper.backmap_trajectory(tmp_path / "cg.dcd", stride=2, chunk=2)
+    )
+    expected = ca_backmapper.backmap(frames[::2])
+    assert len(atoms) == 3
+    for a, b in zip(atoms, expected, strict=True):
+        np.testing.assert_allclose(a.positions, b.positions, atol=1e-4)
+
+
+def test_a_frame_becomes_an_all_atom_simulation(ca_backmapper, frames) -> None:
+    atoms = ca_backmapper.backmap(frames[:1])[0]
+    simulation = ca_backmapper.to_simulation(atoms, solvent="vacuum", platform="CPU")
+    assert isinstance(simulation, app.Simulation)
+    state = simulation.context.getState(getPositions=True)
+    np.testing.assert_allclose(
+        state.getPositions(asNumpy=True)._value, atoms.positions, atol=1e-6
+    )
+    simulation.minimizeEnergy(maxIterations=50)
+    simulation.step(5)
+    energy = simulation.context.getState(getEnergy=True).getPotentialEnergy()
+    assert np.isfinite(energy._value)
+
+
+@pytest.mark.parametrize(
+    ("positions", "error", "words"),
+    [
+        (lambda p: p[:-1], InputError, r"shape \(96, 3\).*\(97, 3\)"),
+        (
+            lambda p: np.where(np.arange(97)[:, None] == 4, np.nan, p),
+            GeometryError,
+            "step 7: bead of residue .* 5 is not finite",
+        ),
+    ],
+)
+def test_a_bad_frame_is_named(ca_backmapper, frames, positions, error, words) -> None:
+    bad = CGFrame(positions=positions(frames[0].positions), step=7)
+    with pytest.raises(error, match=words):
+        ca_backmapper.backmap([bad])
+
+
+def test_a_bad_box_is_named(ca_backmapper, frames) -> None:
+    box = np.full((3, 3), np.nan, np.float32)
+    with pytest.raises(GeometryError, match="box is not finite"):
+        ca_backmapper.backmap([CGFrame(positions=frames[0].positions, box=box)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"model": "tabel"}, ModelError, "tabel"),
+        ({"seed": -1}, InputError, "seed: -1"),
+        ({"threads": 0}, InputError, "threads: 0"),
+        ({"mapping": "martini"}, (InputError, TopologyError), "martini"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, words, protein_path) -> None:
+    options = {"model": MODEL, **arguments}
+    with pytest.raises(error, match=words):
+        Backmapper.from_topology(protein_path, **options)
+
+
+def test_no_samples_at_all_are_refused(ca_backmapper, frames) -> None:
+    with pytest.raises(InputError, match="samples: 0"):
+        ca_backmapper.backmap(frames, samples=0)
+
+
+def test_something_that_is_no_topology_is_refused() -> None:
+    with pytest.raises(InputError, match="System came, wanted an OpenMM or mdtraj"):
+        Backmapper.from_topology(openmm.System(), MODEL)
+
+
+def test_openmm_mdtraj_and_file_give_the_same_topology(protein_path) -> None:
+    from_file = Backmapper.from_topology(protein_path, MODEL).cg_topology
+    topology = app.PDBFile(str(protein_path)).topology
+    from_openmm = Backmapper.from_topology(topology, MODEL).cg_topology
+    loaded = mdtraj.load(str(protein_path)).topology
+    from_mdtraj = Backmapper.from_topology(loaded, MODEL).cg_topology
+    assert from_file.hash == from_openmm.hash == from_mdtraj.hash
+
+
+def test_a_ready_topology_is_taken_as_it_is() -> None:
+    topology = CGTopology.from_sequence(["ACD", "EFG"])
+    assert Backmapper.from_topology(topology, MODEL).cg_topology is topology
