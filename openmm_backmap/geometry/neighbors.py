@@ -1,4 +1,6 @@
-"""Nearest residues in space: a k-d tree, or cell lists in triclinic boxes."""
+"""Nearest residues in space, by a k-d tree, in any periodic box."""
+
+import itertools
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -59,7 +61,7 @@ def find_neighbors(
             wrapped[wrapped >= lengths] = 0.0
             neighbors[f] = _find_in_tree(wrapped, k, cutoff, lengths)
         else:
-            neighbors[f] = _find_in_cells(frame, k, cutoff, box[f])
+            neighbors[f] = _find_among_images(frame, k, cutoff, box[f])
     return neighbors
 
 
@@ -69,40 +71,61 @@ def _find_in_tree(
     """Find neighbours without a box, or in an orthorhombic one; (R, K)."""
     tree = cKDTree(points, boxsize=lengths)
     _, index = tree.query(points, k=k + 1, distance_upper_bound=cutoff)
-    is_self = index == np.arange(len(points))[:, None]
+    return _without_self(index, k)
+
+
+def _without_self(index: np.ndarray, k: int) -> np.ndarray:
+    """Remove each residue from its own list; R stands for no neighbour."""
+    n_residues = len(index)
+    is_self = index == np.arange(n_residues)[:, None]
     # itself to the end, the others stay in order of distance
     order = np.argsort(is_self, axis=1, kind="stable")[:, :k]
     index = np.take_along_axis(index, order, axis=1)
-    index[index == len(points)] = -1
+    index[index == n_residues] = -1
     return index
 
 
-def _find_in_cells(
+def _find_among_images(
     points: np.ndarray, k: int, cutoff: float, box: np.ndarray
 ) -> np.ndarray:
     """Find neighbours in a triclinic box; (R, K)."""
-    # imported here: only triclinic boxes need it
-    from vesin import NeighborList
+    box = np.asarray(box, np.float64)
+    inverse = np.linalg.inv(box)
+    # distance of opposite faces: one over the length of a reciprocal vector
+    margin = cutoff * np.linalg.norm(inverse, axis=0)
+    fraction = wrap_positions(points, box) @ inverse
+    if np.any(margin > 0.5):
+        return _find_in_small_box(fraction, k, cutoff, box, margin)
+    images, owners = [fraction], [np.arange(len(points))]
+    for shift in itertools.product((-1.0, 0.0, 1.0), repeat=3):
+        if not any(shift):
+            continue
+        moved = fraction + shift
+        is_near = np.all((moved > -margin) & (moved < 1.0 + margin), axis=1)
+        images.append(moved[is_near])
+        owners.append(np.flatnonzero(is_near))
+    owner = np.concatenate(owners)
+    tree = cKDTree(np.concatenate(images) @ box)
+    _, index = tree.query(fraction @ box, k=k + 1, distance_upper_bound=cutoff)
+    return _without_self(np.append(owner, len(points))[index], k)
 
-    index = np.full((len(points), k), -1, np.int64)
-    calculator = NeighborList(cutoff=float(cutoff), full_list=True)
-    first, second, distance = calculator.compute(
-        points=wrap_positions(points, box),
-        box=np.asarray(box, np.float64),
-        periodic=True,
-        quantities="ijd",
-    )
-    first, second = first.astype(np.int64), second.astype(np.int64)
-    keep = first != second
-    first, second, distance = first[keep], second[keep], distance[keep]
-    # nearest image of a pair only
-    order = np.lexsort((distance, second, first))
-    pair = first[order] * len(points) + second[order]
-    order = order[np.diff(pair, prepend=-1) != 0]
-    first, second, distance = first[order], second[order], distance[order]
-    order = np.lexsort((distance, first))
-    first, second = first[order], second[order]
-    rank = np.arange(len(first)) - np.searchsorted(first, first)
-    keep = rank < k
-    index[first[keep], rank[keep]] = second[keep]
+
+def _find_in_small_box(
+    fraction: np.ndarray, k: int, cutoff: float, box: np.ndarray, margin: np.ndarray
+) -> np.ndarray:
+    """Find neighbours where several images of one residue may be near; (R, K)."""
+    n_residues = len(fraction)
+    reach = [np.arange(-n, n + 1) for n in np.ceil(margin + 0.5).astype(int)]
+    index = np.full((n_residues, k), -1, np.int64)
+    for start in range(0, n_residues, 256):
+        rows = np.arange(start, min(start + 256, n_residues))
+        nearest = np.full((len(rows), n_residues), np.inf)
+        difference = fraction[None] - fraction[rows, None]
+        for shift in itertools.product(*reach):
+            vector = (difference + shift) @ box
+            np.minimum(nearest, np.sum(vector**2, axis=-1), out=nearest)
+        nearest[np.arange(len(rows)), rows] = np.inf
+        order = np.argsort(nearest, axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(nearest, order, axis=1)
+        index[rows, : order.shape[1]] = np.where(found < cutoff**2, order, -1)
     return index

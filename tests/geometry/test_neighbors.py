@@ -11,6 +11,8 @@ from openmm_backmap.geometry.neighbors import find_neighbors
 BOXES = {
     "none": None,
     "orthorhombic": np.diag([2.0, 2.4, 3.0]),
+    "small triclinic": np.array([[1.5, 0, 0], [0.6, 1.4, 0], [-0.5, 0.8, 1.6]]),
+    "large triclinic": np.array([[2.4, 0, 0], [0.6, 2.4, 0], [-0.5, 0.8, 2.6]]),
     "triclinic": np.array([[2.4, 0.0, 0.0], [0.6, 2.2, 0.0], [-0.5, 0.8, 2.1]]),
 }
 
