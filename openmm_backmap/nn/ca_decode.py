@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.ca_network import TWIST_RANGE, CANetwork
 
 __all__ = [
     "CADecoder",
@@ -15,8 +15,6 @@ __all__ = [
     "sample_bins",
 ]
 
-PI: float = math.pi
-TWIST_HALF_RANGE: float = math.pi / 3.0
 
 
 def decode_peak(
@@ -144,7 +142,7 @@ def find_peaks(
         peak = score.argmax(-1, keepdim=True)
         weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
         shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
-        angle = -PI + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * PI / n_bins)
+        angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * math.pi / n_bins)
         angles.append(angle)
         logs.append(torch.gather(mass, -1, peak).squeeze(-1).clamp(1e-9, 1.0).log())
         distance = (every - peak).abs()
@@ -178,6 +176,7 @@ class CADecoder(nn.Module):
         self.network = network
         self.n_candidates = n_candidates
         self.max_log_ratio = max_log_ratio
+        self.twist_range = TWIST_RANGE
         tables = load_builder_tables()
         self.register_buffer("n_chi", tables.n_chi, persistent=False)
         self.register_buffer("pi_periodic", tables.pi_periodic, persistent=False)
@@ -218,13 +217,13 @@ class CADecoder(nn.Module):
         blank = torch.zeros_like(h[..., 0])
         logits = self.network.alpha_logits(h, is_cis, blank, unknown, blank, unknown)
         if uniform is None:
-            alpha = decode_peak(logits, PI, True)
+            alpha = decode_peak(logits, math.pi, True)
             twist = decode_peak(
-                self.network.twist_logits(h, is_cis, alpha), TWIST_HALF_RANGE, False
+                self.network.twist_logits(h, is_cis, alpha), self.twist_range, False
             )
         else:
             # even units on their own, odd ones given both units beside them
-            alpha = sample_bins(logits, uniform[..., 0], PI, temperature)
+            alpha = sample_bins(logits, uniform[..., 0], math.pi, temperature)
             same = chain_index[:-1] == chain_index[1:]
             edge = torch.zeros(1, dtype=torch.bool, device=h.device)
             has_next = torch.cat((same, edge))
@@ -238,22 +237,22 @@ class CADecoder(nn.Module):
                 torch.roll(alpha, -1, 1),
                 has_after.unsqueeze(0).expand_as(is_cis),
             )
-            redrawn = sample_bins(again, uniform[..., 0], PI, temperature)
+            redrawn = sample_bins(again, uniform[..., 0], math.pi, temperature)
             odd = torch.remainder(torch.arange(n, device=h.device), 2) == 1
             alpha = torch.where(odd.unsqueeze(0), redrawn, alpha)
             twist = sample_bins(
                 self.network.twist_logits(h, is_cis, alpha),
                 uniform[..., 1],
-                TWIST_HALF_RANGE,
+                self.twist_range,
                 temperature,
             )
         azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
         end = torch.where(azimuth[3], azimuth[2], azimuth[0])
         end_logits = self.network.end_logits(h, end)
         if uniform is None:
-            end_torsion = decode_peak(end_logits, PI, True)
+            end_torsion = decode_peak(end_logits, math.pi, True)
         else:
-            end_torsion = sample_bins(end_logits, uniform[..., 2:5], PI, temperature)
+            end_torsion = sample_bins(end_logits, uniform[..., 2:5], math.pi, temperature)
         return alpha, twist, end_torsion
 
     def _own_azimuths(
@@ -263,7 +262,7 @@ class CADecoder(nn.Module):
         same = chain_index[:-1] == chain_index[1:]
         edge = torch.zeros(1, dtype=torch.bool, device=alpha.device)
         has_c = torch.cat((same, edge)).unsqueeze(0).expand_as(is_cis)
-        turn = torch.where(is_cis, torch.zeros_like(alpha), torch.full_like(alpha, PI))
+        turn = torch.where(is_cis, torch.zeros_like(alpha), torch.full_like(alpha, math.pi))
         n_azimuth = torch.roll(alpha + twist + turn, 1, 1)
         return n_azimuth, torch.roll(has_c, 1, 1), alpha, has_c
 
@@ -308,11 +307,10 @@ class CADecoder(nn.Module):
         flat_backbone = backbone.reshape(-1, backbone.shape[-1])
         kind = residue_type.unsqueeze(0).expand(n_frames, n).reshape(-1)
         n_chi = self.n_chi[kind]
+        alive = 1
         for k in range(4):
             rows = torch.nonzero(n_chi > k).squeeze(-1)
             if rows.numel() > 0:
-                # candidates that can be alive: 1, 3, 9, 12
-                alive = min(3**k, n_kept)
                 parents = chi[rows, :alive]
                 parent_log_p = log_p[rows, :alive]
                 logits = self.network.chi_logits(
@@ -347,4 +345,6 @@ class CADecoder(nn.Module):
                 new_chi[:, :kept] = children
                 log_p[rows] = new_log_p
                 chi[rows] = new_chi
+            # candidates that can be alive: 1, 3, 9, 12
+            alive = min(3 * alive, n_kept)
         return chi.view(n_frames, n, n_kept, 4), log_p.view(n_frames, n, n_kept)

@@ -7,12 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_network import N_BINS, CANetwork
+from openmm_backmap.nn.ca_network import N_BINS, TWIST_RANGE, CANetwork
 
-__all__ = ["HEAD_NAMES", "TWIST_RANGE", "CALoss", "make_soft_labels"]
-
-TWIST_RANGE = math.pi / 3.0
-"""Twists are binned over -60 to 60 degrees; 0.12 % of the units lie beyond."""
+__all__ = ["HEAD_NAMES", "CALoss", "make_soft_labels"]
 
 HEAD_NAMES = (
     "alpha", "twist", "first_psi", "last_phi", "last_psi",

@@ -4,6 +4,8 @@ Eager torch, scriptable, no e3nn. SE(3)-equivariant because every input is an
 invariant of the residues' local frames and every output is a torsion.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,9 +22,11 @@ from openmm_backmap.nn.ca_features import (
     same_segment,
 )
 
-__all__ = ["N_BINS", "CANetwork", "CATrunk", "encode_angle"]
+__all__ = ["N_BINS", "TWIST_RANGE", "CANetwork", "CATrunk", "encode_angle"]
 
 N_BINS = 72
+TWIST_RANGE = math.pi / 3.0
+"""Twists are binned over -60 to 60 degrees; 0.12 % of the units lie beyond."""
 N_TYPE_TOKENS = 21
 NO_RESIDUE = 20
 # 31 + 17 = 48, a multiple of 16
@@ -334,7 +338,7 @@ class CANetwork(nn.Module):
     def twist_logits(self, h: Tensor, is_cis: Tensor, alpha: Tensor) -> Tensor:
         """Logits of the twist given the C azimuth, shape (F, R, 72).
 
-        Bin centres: see `ca_decode.bin_centers`.
+        Bins cover `TWIST_RANGE` on either side of 0.
         """
         state = is_cis.to(alpha.dtype).unsqueeze(-1)
         return self.twist(h, torch.cat((state, encode_angle(alpha)), dim=-1))
