@@ -135,12 +135,14 @@ def system_bonds(system: Any) -> np.ndarray:  # noqa: ANN401
     pairs = []
     for force in system.getForces():
         # duck typed: HarmonicBondForce, CustomBondForce, and those of plugins
-        if "BondForce" in type(force).__name__ and hasattr(force, "getNumBonds"):
-            for k in range(force.getNumBonds()):
-                pairs.append(tuple(force.getBondParameters(k)[:2]))
+        if not hasattr(force, "getNumBonds") or not hasattr(force, "getBondParameters"):
+            continue
+        for k in range(force.getNumBonds()):
+            first, second, *_ = force.getBondParameters(k)
+            # compound and centroid bonds list tuples of particles or groups
+            if not (isinstance(first, int) and isinstance(second, int)):
+                break
+            pairs.append((first, second))
     for k in range(system.getNumConstraints()):
         pairs.append(tuple(system.getConstraintParameters(k)[:2]))
-    try:
-        return np.array(pairs, np.int64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        return np.zeros((0, 2), np.int64)
+    return np.array(pairs, np.int64).reshape(-1, 2)

@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from openmm import HarmonicBondForce, System
+from openmm import (
+    CMMotionRemover,
+    CustomCentroidBondForce,
+    CustomCompoundBondForce,
+    HarmonicAngleForce,
+    HarmonicBondForce,
+    System,
+)
 from openmm.app import Element, Topology
 
 from openmm_backmap.mapping.cg_topology import CGTopology
@@ -119,6 +126,26 @@ def test_contacts_between_molecules_do_not_join_them() -> None:
     topology = make_topology(["1", "2", "3", "4"] * 2)
     bonds = [(k, k + 1) for k in range(7)] + [(0, 4), (1, 6), (3, 7)]
     assert segments(topology, system=make_system(8, bonds)) == [4, 4]
+
+
+def test_forces_of_every_kind_do_no_harm() -> None:
+    system = make_system(8, [(k, k + 1) for k in range(7) if k != 3])
+    compound = CustomCompoundBondForce(3, "distance(p1, p3)")
+    compound.addBond([0, 1, 2])
+    centroid = CustomCentroidBondForce(2, "distance(g1, g2)")
+    centroid.addGroup([0, 1])
+    centroid.addGroup([4, 5])
+    centroid.addBond([0, 1])
+    for force in (compound, centroid, HarmonicAngleForce(), CMMotionRemover()):
+        system.addForce(force)
+    assert segments(make_topology(NUMBERS), system=system) == [4, 4]
+
+
+def test_constraints_are_bonds_too() -> None:
+    system = make_system(8, [])
+    for k in (0, 1, 2, 4, 5, 6):
+        system.addConstraint(k, k + 1, 0.38)
+    assert segments(make_topology(NUMBERS), system=system) == [4, 4]
 
 
 def test_a_bonded_pair_stays_together_over_any_distance() -> None:
