@@ -1,9 +1,9 @@
 """HydrogenPlacer: all atoms of a frame from its heavy atoms, by template.
 
 Positions follow from local frames (`residues.hydrogens`), for all sites of a
-kind and all frames at once. Only hydroxyl and thiol hydrogens and phosphates
-look at their surroundings: the torsion of lowest energy in a small set of
-charges and repulsions around them is taken.
+kind and all frames at once. Hydroxyls, thiols and phosphates, and methyls and
+ammoniums without room, look at their surroundings: of a few torsions they take
+that of lowest energy with the charges and contacts around them.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from openmm_backmap.residues.hydrogens import PREVIOUS_C, AddedSite
 __all__ = ["HydrogenPlacer"]
 
 _EPSILON = 1e-12  # nm^2, under the square root of every norm
+_CHUNK_ATOMS = 50_000  # atoms of the frames that are placed at once
 
-# United charges (heavy atom with its hydrogens) for choosing polar torsions;
-# rounded ff14SB sums. Atoms not named: 0, oxygens -0.55.
+# United charges (heavy atom with its hydrogens) for choosing torsions; rounded
+# ff14SB sums. Atoms not named: 0, oxygens -0.55.
 _CHARGE = {
     "C": 0.55, "N": -0.15, "SG": -0.15, "SD": -0.25, "NZ": 0.6, "NH1": 0.1, "NH2": 0.1,
     "OG": -0.25, "OG1": -0.25, "OH": -0.2,
@@ -33,29 +34,35 @@ _RESIDUE_CHARGE = {
     ("GLU", "CD"): 0.7,
 }  # fmt: skip
 _COULOMB = 138.935456 * 0.4  # kJ nm/mol/e, times the charge of a polar hydrogen
-_CONTACT = 0.24  # nm, hydrogen to heavy atom, where repulsion is 1 kJ/mol
-_CONTACT_PHOSPHORUS = 0.36
+# Distance in nm at which the repulsion of an added atom is 1 kJ/mol: from a
+# hydrogen to a heavy atom and to a hydrogen, and factors of other added atoms.
+_CONTACT_HEAVY, _CONTACT_HYDROGEN = 0.24, 0.20
+_SCALE_POLAR, _SCALE_PHOSPHORUS = 0.8, 1.5
 _STEEPEST = 5.0  # largest (contact / distance)^2; its sixth power caps the repulsion
-_BARRIER = 0.7  # kJ/mol, half the threefold barrier of C-C-O-H (ff14SB: 0.67)
-_N_NEIGHBORS = 16
-_REACH = 0.5  # nm
+_BARRIER = {1: 0.7, 3: 2.9}  # kJ/mol, half the threefold barrier, by added atoms
+_CROWDED = 3.0  # kJ/mol of repulsion above which a staggered methyl may turn
+_N_NEIGHBORS = {1: 20, 3: 14}  # nearest atoms that are looked at, by added atoms
+_BONDED = 0.19  # nm; the parent and its heavy neighbours are nearer
+_REACH = {1: 0.45, 3: 0.36}  # nm
 
 
 @dataclass(frozen=True, eq=False)
 class _SiteGroup:
-    """Sites of one kind, as index arrays into the output atoms."""
+    """S sites of one kind with A added atoms each, as indices of output atoms."""
 
     parent: np.ndarray  # (S,)
     neighbors: np.ndarray  # (2 or 3, S)
     is_rotor: bool
-    atom: np.ndarray  # (n,) added atoms
-    site: np.ndarray  # (n,) the site each belongs to
-    offset: np.ndarray  # (3, n) nm along the axes; first choice of the torsion
-    free: np.ndarray  # (T,) sites whose torsion is chosen
-    free_offset: np.ndarray  # (T, C, 3) offsets of their choices, nm
-    free_torsion: np.ndarray  # (T, C) radians, nan where a choice is repeated
-    free_atom: np.ndarray  # (T,) their added atom
-    is_phosphorus: np.ndarray  # (T,) bool
+    added: np.ndarray  # (S, A)
+    offset: np.ndarray  # (C, 3, S, A) nm along the axes, for each choice
+    torsion: np.ndarray  # (C, S) radians; no choice: (0, S)
+    coulomb: np.ndarray  # (S,) kJ nm/mol/e
+    scale: np.ndarray  # (S,) of contact distances
+
+    @property
+    def is_free(self) -> bool:
+        """Whether there is a choice of torsions."""
+        return len(self.torsion) > 0
 
 
 class HydrogenPlacer:
@@ -77,9 +84,17 @@ class HydrogenPlacer:
         self._is_slot = atom_topology.slot_atom >= 0
         self._slot_atom = atom_topology.slot_atom[self._is_slot]
         self._groups = _group_sites(atom_topology)
-        n_free = sum(len(group.free) for group in self._groups)
-        if n_free:
-            self._charge = _united_charges(atom_topology)[self._slot_atom]
+        rigid = [group.added.ravel() for group in self._groups if not group.is_free]
+        # What free sites look at: heavy atoms, then hydrogens placed before them.
+        n_rigid = sum(map(len, rigid))
+        self._cloud_atom = np.concatenate((self._slot_atom, *rigid))
+        self._cloud_contact = np.repeat(
+            np.float32([_CONTACT_HEAVY, _CONTACT_HYDROGEN]),
+            [len(self._slot_atom), n_rigid],
+        )
+        self._cloud_charge = np.zeros(len(self._cloud_atom), np.float32)
+        heavy_charge = _united_charges(atom_topology)[self._slot_atom]
+        self._cloud_charge[: len(self._slot_atom)] = heavy_charge
 
     def place(self, heavy: np.ndarray, oxt: np.ndarray) -> np.ndarray:
         """Assemble the atoms of F frames.
@@ -114,75 +129,116 @@ class HydrogenPlacer:
                 f"terminal oxygens have shape {oxt.shape}, wanted "
                 f"({n_frames}, {top.n_chains}, 3)"
             )
+        atoms = np.zeros((n_frames, top.n_atoms, 3), np.float32)
+        step = max(1, _CHUNK_ATOMS // top.n_atoms)
+        for k in range(0, n_frames, step):
+            atoms[k : k + step] = self._place_chunk(
+                heavy[k : k + step], oxt[k : k + step]
+            )
+        return atoms
+
+    def _place_chunk(self, heavy: np.ndarray, oxt: np.ndarray) -> np.ndarray:
+        top = self.atom_topology
         # Coordinates first: all arithmetic runs over contiguous atoms.
-        atoms = np.zeros((3, n_frames, top.n_atoms), np.float32)
+        atoms = np.zeros((3, len(heavy), top.n_atoms), np.float32)
         slots = np.asarray(heavy, np.float32)[:, self._is_slot]
         atoms[:, :, self._slot_atom] = slots.transpose(2, 0, 1)
         atoms[:, :, top.oxt_atom] = np.asarray(oxt, np.float32).transpose(2, 0, 1)
+        trees: list[cKDTree] | None = None
         for group in self._groups:
-            self._place_group(atoms, group)
-        return np.ascontiguousarray(atoms.transpose(1, 2, 0))
+            parent = np.take(atoms, group.parent, axis=2)
+            neighbors = [np.take(atoms, index, axis=2) for index in group.neighbors]
+            axes = (_rotor_axes if group.is_rotor else _apex_axes)(parent, neighbors)
+            # first choice everywhere: (3, F, S, A)
+            position = np.repeat(parent[..., None], group.added.shape[1], axis=3)
+            for axis, offset in zip(axes, group.offset[0], strict=True):
+                if offset.any():
+                    position += axis[..., None] * offset
+            if group.is_free:
+                cloud = atoms[:, :, self._cloud_atom].transpose(1, 2, 0)
+                trees = trees or [_make_tree(points) for points in cloud]
+                self._turn(position, group, parent, axes, cloud, trees)
+            atoms[:, :, group.added] = position
+        return atoms.transpose(1, 2, 0)
 
-    def _place_group(self, atoms: np.ndarray, group: _SiteGroup) -> None:
-        parent = np.take(atoms, group.parent, axis=2)
-        neighbors = [np.take(atoms, index, axis=2) for index in group.neighbors]
-        axes = (_rotor_axes if group.is_rotor else _apex_axes)(parent, neighbors)
-        position = np.take(parent, group.site, axis=2)
-        for axis, offset in zip(axes, group.offset, strict=True):
-            if offset.any():
-                position += np.take(axis, group.site, axis=2) * offset
-        atoms[:, :, group.atom] = position
-        if len(group.free):
-            self._choose_torsions(atoms, group, parent, axes)
-
-    def _choose_torsions(
+    def _turn(
         self,
-        atoms: np.ndarray,
+        position: np.ndarray,
         group: _SiteGroup,
         parent: np.ndarray,
         axes: list[np.ndarray],
+        cloud: np.ndarray,
+        trees: list[cKDTree],
     ) -> None:
-        """Turn free sites to the torsion of lowest energy."""
-        origin = parent[:, :, group.free].transpose(1, 2, 0)
-        frame = np.stack([axis[:, :, group.free] for axis in axes], axis=-1)
-        # (F, T, C, 3) positions of every choice
-        choice = origin[:, :, None] + np.einsum(
-            "xftk,tck->ftcx", frame, group.free_offset
-        )
-        energy = self._torsion_energy(atoms, group, origin, choice)
-        energy += _BARRIER * (1.0 + np.cos(3.0 * group.free_torsion))
-        best = np.argmin(np.where(np.isnan(energy), np.inf, energy), axis=2)
-        best = best[:, :, None, None]
-        chosen = np.take_along_axis(choice, best, axis=2)[:, :, 0]
-        atoms[:, :, group.free_atom] = chosen.transpose(2, 0, 1)
+        """Turn free sites, in place, to the torsion of lowest energy."""
+        n_frames, n_cloud = cloud.shape[:2]
+        n_added = group.added.shape[1]
+        k = min(_N_NEIGHBORS[n_added], n_cloud)
+        reach = _REACH[n_added]
+        origin = parent.transpose(1, 2, 0)
+        near = np.zeros((*origin.shape[:2], k), np.int64)
+        is_near = np.zeros(near.shape, bool)
+        for f, tree in enumerate(trees):
+            if tree.n == n_cloud and np.isfinite(origin[f]).all():
+                distance, index = tree.query(origin[f], k, distance_upper_bound=reach)
+                is_near[f] = (distance > _BONDED) & (index < n_cloud)
+                near[f] = np.where(is_near[f], index, 0)
+        # all relative to the parent; n runs over frames and sites
+        points = cloud[np.arange(n_frames)[:, None, None], near] - origin[:, :, None]
+        points = points.reshape(-1, k, 3)
+        contact = self._cloud_contact[near] * group.scale[:, None] * is_near
+        contact = contact.reshape(-1, k)
+        frame, site = (index.ravel() for index in np.indices(origin.shape[:2]))
+        if n_added == 3:
+            first = (position - parent[..., None]).reshape(3, -1, 3).transpose(1, 2, 0)
+            wall, _ = _contact_energy(first, points, contact)
+            crowded = np.flatnonzero(wall.sum(axis=(1, 2)) > _CROWDED)
+            frame, site = frame[crowded], site[crowded]
+            points, contact = points[crowded], contact[crowded]
+        if not len(frame):
+            return
+        basis = np.stack([axis[:, frame, site] for axis in axes])  # (3, 3, n)
+        offset = group.offset[:, :, site].transpose(2, 0, 3, 1)  # (n, C, A, 3)
+        choice = offset.reshape(len(site), -1, 3) @ basis.transpose(2, 0, 1)
+        pairs, square = _contact_energy(choice, points, contact)
+        if group.coulomb.any():
+            pull = self._cloud_charge[near[frame, site]] * is_near[frame, site]
+            pull *= group.coulomb[site, None]
+            pairs += pull[:, None] / np.sqrt(square)
+        energy = pairs.reshape(len(site), -1, n_added * k).sum(axis=2)
+        energy += _BARRIER[n_added] * (1.0 + np.cos(3.0 * group.torsion[:, site].T))
+        best = np.argmin(np.where(np.isnan(energy), np.inf, energy), axis=1)
+        choice = choice.reshape(len(site), -1, n_added, 3)
+        chosen = choice[np.arange(len(best)), best]  # (n, A, 3)
+        chosen += origin[frame, site, None]
+        position[:, frame, site] = chosen.transpose(2, 0, 1)
 
-    def _torsion_energy(
-        self,
-        atoms: np.ndarray,
-        group: _SiteGroup,
-        origin: np.ndarray,
-        choice: np.ndarray,
-    ) -> np.ndarray:
-        """Energy of each choice with the heavy atoms near it, (F, T, C) kJ/mol."""
-        cloud = atoms[:, :, self._slot_atom].transpose(1, 2, 0)
-        n_frames, n_heavy = cloud.shape[:2]
-        k = min(_N_NEIGHBORS, n_heavy)
-        near = np.full((*origin.shape[:2], k), n_heavy, np.int64)
-        for f in range(n_frames):
-            if np.isfinite(cloud[f]).all():
-                tree = cKDTree(cloud[f], balanced_tree=False, compact_nodes=False)
-                near[f] = tree.query(origin[f], k, distance_upper_bound=_REACH)[1]
-        is_near = (near < n_heavy).astype(np.float32)
-        near[near == n_heavy] = 0
-        atom = cloud[np.arange(n_frames)[:, None, None], near]  # (F, T, K, 3)
-        delta = choice[:, :, :, None] - atom[:, :, None]
-        square = np.einsum("ftckx,ftckx->ftck", delta, delta) + 1e-4
-        contact = np.where(group.is_phosphorus, _CONTACT_PHOSPHORUS, _CONTACT)
-        ratio = np.square(contact, dtype=np.float32)[:, None, None] / square
-        cube = np.minimum(ratio, _STEEPEST) ** 3
-        charge = np.where(group.is_phosphorus[:, None], 0.0, self._charge[near])
-        pull = (_COULOMB * charge).astype(np.float32)[:, :, None] / np.sqrt(square)
-        return np.einsum("ftck,ftk->ftc", cube * cube + pull, is_near)
+
+def _make_tree(points: np.ndarray) -> cKDTree:
+    """Tree of one frame's points; an empty one if the frame is broken."""
+    if not np.isfinite(points).all():
+        points = points[:0]
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
+
+
+def _contact_energy(
+    atoms: np.ndarray, points: np.ndarray, contact: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Repulsion in kJ/mol and squared distance, both (n, C, K).
+
+    Of atoms (n, C, 3) with points (n, K, 3) whose contact distances are
+    (n, K); all in nm.
+    """
+    square = atoms @ points.transpose(0, 2, 1)
+    square *= -2.0
+    square += np.einsum("ncx,ncx->nc", atoms, atoms)[:, :, None]
+    square += np.einsum("nkx,nkx->nk", points, points)[:, None]
+    np.maximum(square, 1e-4, out=square)
+    ratio = np.minimum((contact * contact)[:, None] / square, _STEEPEST)
+    energy = ratio * ratio
+    energy *= ratio
+    energy *= energy
+    return energy, square
 
 
 def _normalize(vector: np.ndarray) -> np.ndarray:
@@ -222,50 +278,43 @@ def _rotor_axes(parent: np.ndarray, neighbors: list[np.ndarray]) -> list[np.ndar
 
 
 def _group_sites(top: AtomTopology) -> list[_SiteGroup]:
-    """Collect the sites of all residues by kind, added parents last."""
-    buckets: dict[tuple[int, bool, int], list[tuple[AddedSite, int, list, list]]] = {}
-    templates = top.templates()
+    """Collect sites by kind: rigid ones, then free ones, then added parents."""
+    buckets: dict[tuple, list[tuple[AddedSite, int, list, list]]] = {}
     previous_c = np.concatenate(([-1], top.slot_atom[:-1, 2])).tolist()
-    for r, (template, first) in enumerate(
-        zip(templates, top.first_atom[:-1].tolist(), strict=True)
-    ):
+    starts = top.first_atom[:-1].tolist()
+    for r, (template, first) in enumerate(zip(top.templates(), starts, strict=True)):
         place = {name: first + k for k, name in enumerate(template.atom_names)}
         place[PREVIOUS_C] = previous_c[r]
         for site in template.sites:
-            key = (int(site.parent == "P"), site.is_rotor, len(site.neighbors))
+            key = (
+                site.parent == "P",
+                len(site.torsions),
+                site.is_rotor,
+                len(site.neighbors),
+                len(site.names),
+            )
             neighbors = [place[name] for name in site.neighbors]
             added = [place[name] for name in site.names]
-            buckets.setdefault(key, []).append(
-                (site, place[site.parent], neighbors, added)
-            )
-    return [_make_group(buckets[key], key[1]) for key in sorted(buckets)]
+            row = (site, place[site.parent], neighbors, added)
+            buckets.setdefault(key, []).append(row)
+    return [_make_group(buckets[key]) for key in sorted(buckets)]
 
 
-def _make_group(rows: list, is_rotor: bool) -> _SiteGroup:
-    n_added = [len(row[3]) for row in rows]
-    free = [k for k, row in enumerate(rows) if row[0].torsions]
-    n_choices = max((len(rows[k][0].torsions) for k in free), default=0)
-    free_offset = np.zeros((len(free), n_choices, 3), np.float32)
-    free_torsion = np.full((len(free), n_choices), np.nan, np.float32)
-    for t, k in enumerate(free):
-        site = rows[k][0]
-        n = len(site.torsions)
-        free_offset[t, :n] = np.asarray(site.offsets)[:, 0]
-        free_torsion[t, :n] = site.torsions
+def _make_group(rows: list[tuple[AddedSite, int, list, list]]) -> _SiteGroup:
+    sites = [row[0] for row in rows]
+    offset = np.array([site.offsets for site in sites], np.float32)  # (S, C, A, 3)
+    polar = [site.parent[0] in "NOS" and site.names[0] != "P" for site in sites]
+    scale = np.where(polar, _SCALE_POLAR, 1.0)
+    scale[[site.names == ("P",) for site in sites]] = _SCALE_PHOSPHORUS
     return _SiteGroup(
         parent=np.array([row[1] for row in rows], np.int64),
         neighbors=np.array([row[2] for row in rows], np.int64).T.copy(),
-        is_rotor=is_rotor,
-        atom=np.array([a for row in rows for a in row[3]], np.int64),
-        site=np.repeat(np.arange(len(rows)), n_added),
-        offset=np.array(
-            [o for row in rows for o in row[0].offsets[0]], np.float32
-        ).T.copy(),
-        free=np.array(free, np.int64),
-        free_offset=free_offset,
-        free_torsion=free_torsion,
-        free_atom=np.array([rows[k][3][0] for k in free], np.int64),
-        is_phosphorus=np.array([rows[k][0].names == ("P",) for k in free], bool),
+        is_rotor=sites[0].is_rotor,
+        added=np.array([row[3] for row in rows], np.int64),
+        offset=offset.transpose(1, 3, 0, 2).copy(),
+        torsion=np.array([site.torsions for site in sites], np.float32).T.copy(),
+        coulomb=np.where(polar, _COULOMB, 0.0).astype(np.float32),
+        scale=scale.astype(np.float32),
     )
 
 

@@ -116,9 +116,17 @@ def _rotor(
         tuple(neighbors.split()),
         tuple(names.split()),
         blocks,
-        tuple(radians(turn) for turn in choices),
+        tuple(radians(torsions[0] + turn) for turn in choices),
         is_rotor=True,
     )
+
+
+def _threefold(
+    parent: str, neighbors: str, names: str, length: float = _CH
+) -> AddedSite:
+    """Methyl or ammonium: staggered, or turned where there is no room for it."""
+    turns = tuple(float(turn) for turn in range(0, 120, 20))
+    return _rotor(parent, neighbors, names, length, choices=turns)
 
 
 def _polar(
@@ -147,7 +155,10 @@ _HIS = (_HB, *_aromatic("CD2 CG NE2 HD2", "CE1 ND1 NE2 HE1"))
 _HD1, _HE2 = _aromatic("ND1 CG CE1 HD1", "NE2 CD2 CE1 HE2")
 _CYX = (_pair("CB", "CA SG", "HB2 HB3"),)
 _SEP = (_pair("CB", "CA OG", "HB2 HB3"),)
-_TPO = (_apex("CB", "CA OG1 CG2", "HB", _CH), _rotor("CG2", "CB CA", "HG21 HG22 HG23"))
+_TPO = (
+    _apex("CB", "CA OG1 CG2", "HB", _CH),
+    _threefold("CG2", "CB CA", "HG21 HG22 HG23"),
+)
 
 
 def _phosphate(oxygen: str, neighbors: str) -> tuple[AddedSite, ...]:
@@ -161,7 +172,7 @@ def _phosphate(oxygen: str, neighbors: str) -> tuple[AddedSite, ...]:
 
 
 _SIDE_CHAIN = {
-    "ALA": (_rotor("CB", "CA N", "HB1 HB2 HB3"),),
+    "ALA": (_threefold("CB", "CA N", "HB1 HB2 HB3"),),
     "ARG": (
         _HB,
         _pair("CG", "CB CD", "HG2 HG3"),
@@ -187,26 +198,26 @@ _SIDE_CHAIN = {
     "ILE": (
         _apex("CB", "CA CG1 CG2", "HB", _CH),
         _pair("CG1", "CB CD1", "HG12 HG13"),
-        _rotor("CG2", "CB CA", "HG21 HG22 HG23"),
-        _rotor("CD1", "CG1 CB", "HD11 HD12 HD13"),
+        _threefold("CG2", "CB CA", "HG21 HG22 HG23"),
+        _threefold("CD1", "CG1 CB", "HD11 HD12 HD13"),
     ),
     "LEU": (
         _HB,
         _apex("CG", "CB CD1 CD2", "HG", _CH),
-        _rotor("CD1", "CG CB", "HD11 HD12 HD13"),
-        _rotor("CD2", "CG CB", "HD21 HD22 HD23"),
+        _threefold("CD1", "CG CB", "HD11 HD12 HD13"),
+        _threefold("CD2", "CG CB", "HD21 HD22 HD23"),
     ),
     "LYS": (
         _HB,
         _pair("CG", "CB CD", "HG2 HG3"),
         _pair("CD", "CG CE", "HD2 HD3"),
         _pair("CE", "CD NZ", "HE2 HE3"),
-        _rotor("NZ", "CE CD", "HZ1 HZ2 HZ3", _NH),
+        _threefold("NZ", "CE CD", "HZ1 HZ2 HZ3", _NH),
     ),
     "MET": (
         _HB,
         _pair("CG", "CB SD", "HG2 HG3"),
-        _rotor("CE", "SD CG", "HE1 HE2 HE3"),
+        _threefold("CE", "SD CG", "HE1 HE2 HE3"),
     ),
     "PHE": (_HB, *_RING, *_aromatic("CZ CE1 CE2 HZ")),
     "PRO": (_HB, _pair("CG", "CB CD", "HG2 HG3"), _pair("CD", "CG N", "HD2 HD3")),
@@ -226,8 +237,8 @@ _SIDE_CHAIN = {
     "TYR": (_HB, *_RING, _polar("OH", "CZ CE1", "HH", _OH, _CZ_O_H, step=180)),
     "VAL": (
         _apex("CB", "CA CG1 CG2", "HB", _CH),
-        _rotor("CG1", "CB CA", "HG11 HG12 HG13"),
-        _rotor("CG2", "CB CA", "HG21 HG22 HG23"),
+        _threefold("CG1", "CB CA", "HG11 HG12 HG13"),
+        _threefold("CG2", "CB CA", "HG21 HG22 HG23"),
     ),
     "SEP": (*_SEP, *_phosphate("OG", "CB CA")),
     "TPO": (*_TPO, *_phosphate("OG1", "CB CA")),
@@ -283,7 +294,7 @@ def added_sites(variant: str, *, is_first: bool = False) -> tuple[AddedSite, ...
     if is_first and name == "PRO":
         sites.append(_pair("N", "CA CD", "H2 H3", _NH))
     elif is_first:
-        sites.append(_rotor("N", "CA C", "H H2 H3", _NH))
+        sites.append(_threefold("N", "CA C", "H H2 H3", _NH))
     elif name != "PRO":
         sites.append(_apex("N", f"{PREVIOUS_C} CA", "H", _NH))
     if name == "GLY":
