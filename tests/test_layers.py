@@ -35,11 +35,13 @@ def room_of(path: Path) -> str:
 def imports_of(path: Path) -> Iterator[tuple[str, int, bool]]:
     """Yield (dotted name, line, whether it runs at import) of each import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    # inside of functions, and of "if TYPE_CHECKING:"
     inside = {
         id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING")
+        for node in ast.walk(block)
     }
     for node in ast.walk(tree):
         at_import = id(node) not in inside
