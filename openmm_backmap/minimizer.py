@@ -368,9 +368,7 @@ def _obc_force(custom: openmm.CustomGBForce) -> openmm.GBSAOBCForce:
 
 def _ca_restraint(top: AtomTopology, strength: float) -> openmm.CustomExternalForce:
     """Harmonic springs from every CA to a point that is set for each frame."""
-    force = openmm.CustomExternalForce(
-        f"{0.5 * strength}*((x-x0)^2+(y-y0)^2+(z-z0)^2)"
-    )
+    force = openmm.CustomExternalForce(f"{0.5 * strength}*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
     for name in ("x0", "y0", "z0"):
         force.addPerParticleParameter(name)
     for atom in top.ca_atom.tolist():
