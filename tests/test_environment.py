@@ -1,7 +1,9 @@
 """setup.py and environment.yml say the same."""
 
+import ast
 import re
 import runpy
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -82,3 +84,32 @@ def test_entry_point_is_the_command(metadata: dict) -> None:
     assert metadata["entry_points"]["console_scripts"] == [
         "openmm-backmap = openmm_backmap.cli.main:main"
     ]
+
+
+def test_every_import_of_the_package_is_a_declared_requirement(metadata: dict) -> None:
+    """Third-party modules are in install_requires or, inside functions, extras."""
+    module_of = {
+        "dask_jobqueue": "dask-jobqueue",
+        "distributed": "dask",
+        "yaml": "pyyaml",
+    }
+    declared = {re.split(r"[>\[]", spec)[0] for spec in metadata["install_requires"]}
+    extras = {
+        re.split(r"[>\[]", spec)[0]
+        for specs in metadata["extras_require"].values()
+        for spec in specs
+    }
+    for path in (ROOT / "openmm_backmap").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                top = name.split(".")[0]
+                if top in sys.stdlib_module_names or top == "openmm_backmap":
+                    continue
+                where = f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
+                assert module_of.get(top, top) in declared | extras, where
