@@ -58,6 +58,9 @@ def strands(protein: SimpleNamespace) -> SimpleNamespace:
     backbone = np.tile(protein.positions[:, 5:8, :5], (1, n, 1, 1))
     backbone += 3.0 * np.repeat(np.arange(n), 3)[None, :, None, None]
     chi = np.tile(np.float32([-1.1, 3.0, 3.0, 3.0]), (1, 3 * n, 1))
+    is_planar = np.isin(cg.residue_type, [CODES.index(c) for c in "DFHNWY"])
+    chi[:, is_planar, 1] = 1.6
+    chi[:, cg.residue_type == CODES.index("P")] = np.float32([0.5, -0.6, 0.5, 0.0])
     positions = build_side_chains(
         torch.from_numpy(backbone.astype(np.float32)),
         torch.from_numpy(cg.residue_type),
