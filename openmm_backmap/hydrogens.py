@@ -7,6 +7,7 @@ that of lowest energy with the charges and contacts around them.
 """
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -84,8 +85,8 @@ class HydrogenPlacer:
         self._is_slot = atom_topology.slot_atom >= 0
         self._slot_atom = atom_topology.slot_atom[self._is_slot]
         self._groups = _group_sites(atom_topology)
-        rigid = [group.added.ravel() for group in self._groups if not group.is_free]
         # What free sites look at: heavy atoms, then hydrogens placed before them.
+        rigid = [group.added.ravel() for group in takewhile(_is_rigid, self._groups)]
         n_rigid = sum(map(len, rigid))
         self._cloud_atom = np.concatenate((self._slot_atom, *rigid))
         self._cloud_contact = np.repeat(
@@ -144,7 +145,7 @@ class HydrogenPlacer:
         slots = np.asarray(heavy, np.float32)[:, self._is_slot]
         atoms[:, :, self._slot_atom] = slots.transpose(2, 0, 1)
         atoms[:, :, top.oxt_atom] = np.asarray(oxt, np.float32).transpose(2, 0, 1)
-        trees: list[cKDTree] | None = None
+        cloud, trees = None, []
         for group in self._groups:
             parent = np.take(atoms, group.parent, axis=2)
             neighbors = [np.take(atoms, index, axis=2) for index in group.neighbors]
@@ -155,8 +156,10 @@ class HydrogenPlacer:
                 if offset.any():
                     position += axis[..., None] * offset
             if group.is_free:
-                cloud = atoms[:, :, self._cloud_atom].transpose(1, 2, 0)
-                trees = trees or [_make_tree(points) for points in cloud]
+                if cloud is None:
+                    cloud = np.take(atoms, self._cloud_atom, axis=2).transpose(1, 2, 0)
+                    cloud = np.ascontiguousarray(cloud)
+                    trees = [_make_tree(points) for points in cloud]
                 self._turn(position, group, parent, axes, cloud, trees)
             atoms[:, :, group.added] = position
         return atoms.transpose(1, 2, 0)
@@ -212,6 +215,10 @@ class HydrogenPlacer:
         chosen = choice[np.arange(len(best)), best]  # (n, A, 3)
         chosen += origin[frame, site, None]
         position[:, frame, site] = chosen.transpose(2, 0, 1)
+
+
+def _is_rigid(group: _SiteGroup) -> bool:
+    return not group.is_free
 
 
 def _make_tree(points: np.ndarray) -> cKDTree:
