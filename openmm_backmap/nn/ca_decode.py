@@ -16,7 +16,6 @@ __all__ = [
 ]
 
 
-
 def decode_peak(
     logits: Tensor, half_range: float, is_periodic: bool, window: int = 3
 ) -> Tensor:
@@ -252,8 +251,41 @@ class CADecoder(nn.Module):
         if uniform is None:
             end_torsion = decode_peak(end_logits, math.pi, True)
         else:
-            end_torsion = sample_bins(end_logits, uniform[..., 2:5], math.pi, temperature)
+            end_torsion = sample_bins(
+                end_logits, uniform[..., 2:5], math.pi, temperature
+            )
         return alpha, twist, end_torsion
+
+    def decode_planes(self, h: Tensor, is_cis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three likeliest peptide planes of every unit.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Trunk features.
+        is_cis : torch.Tensor, shape (F, R), bool
+            Cis units.
+
+        Returns
+        -------
+        alpha, twist : torch.Tensor, shape (F, R, 3)
+            Azimuths and their likeliest twists in radians, best plane first.
+        log_p : torch.Tensor, shape (F, R, 3)
+            Log probability of each plane.
+        """
+        unknown = torch.zeros_like(is_cis)
+        blank = torch.zeros_like(h[..., 0])
+        logits = self.network.alpha_logits(h, is_cis, blank, unknown, blank, unknown)
+        n_frames, n = h.shape[0], h.shape[1]
+        alpha, log_p = find_peaks(
+            logits.float().reshape(n_frames * n, -1), unknown.reshape(-1)
+        )
+        alpha = alpha.view(n_frames, n, -1)
+        planes: list[Tensor] = []
+        for k in range(alpha.shape[2]):
+            twist_logits = self.network.twist_logits(h, is_cis, alpha[..., k])
+            planes.append(decode_peak(twist_logits, self.twist_range, False))
+        return alpha, torch.stack(planes, -1), log_p.view(n_frames, n, -1)
 
     def _own_azimuths(
         self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor
@@ -262,7 +294,8 @@ class CADecoder(nn.Module):
         same = chain_index[:-1] == chain_index[1:]
         edge = torch.zeros(1, dtype=torch.bool, device=alpha.device)
         has_c = torch.cat((same, edge)).unsqueeze(0).expand_as(is_cis)
-        turn = torch.where(is_cis, torch.zeros_like(alpha), torch.full_like(alpha, math.pi))
+        half_turn = torch.full_like(alpha, math.pi)
+        turn = torch.where(is_cis, torch.zeros_like(alpha), half_turn)
         n_azimuth = torch.roll(alpha + twist + turn, 1, 1)
         return n_azimuth, torch.roll(has_c, 1, 1), alpha, has_c
 

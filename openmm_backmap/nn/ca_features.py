@@ -171,9 +171,12 @@ def compute_node_features(
     b1 = ca - before
     b2 = after - ca
     b3 = after2 - after
-    for bond in (b0, b1, b2, b3):
+    one_flag = torch.ones_like(has[3])
+    for bond, w in ((b0, has[3]), (b1, one_flag), (b2, one_flag), (b3, has[4])):
         length = torch.sqrt((bond * bond).sum(-1).clamp(min=1e-8))
-        features.append(((length - 0.38) * 20.0).clamp(-5.0, 5.0))
+        stretch = ((length - 0.38) * 20.0).clamp(-5.0, 5.0)
+        # beyond the segment's end stands another one: as far as can be told
+        features.append(5.0 + (stretch - 5.0) * w)
     for u, v, w in ((b0, b1, has[2]), (b1, b2, has[3] * has[4]), (b2, b3, has[5])):
         c = (normalize(u) * normalize(v)).sum(-1)
         features.append(c * w)

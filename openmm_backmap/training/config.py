@@ -175,9 +175,7 @@ def _fill(kind: type, values: dict, where: str) -> object:
         elif wanted is float and isinstance(value, int) and value is not True:
             value = float(value)
         elif type(value) is not wanted:
-            raise DataError(
-                f"{where}: {key} = {value!r} is not a {wanted.__name__}"
-            )
+            raise DataError(f"{where}: {key} = {value!r} is not a {wanted.__name__}")
         filled[key] = value
     return kind(**filled)
 

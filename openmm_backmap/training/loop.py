@@ -319,7 +319,7 @@ class Trainer:
             since_log += 1
             if report is not None:
                 report(self.step, loss, self.progress())
-            if first and since_log >= config.log.log_steps:
+            if first and self.step % config.log.log_steps == 0:
                 rate = since_log * config.data.n_residues * self.world
                 rate /= max(self.seconds - log_seconds, 1e-9)
                 self._log_row(logs[0], losses[-since_log:], sums, rate)

@@ -1,6 +1,6 @@
 """Reading the ragged npz shards of all-atom structures (format: data README)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from openmm_backmap.errors import DataError
 from openmm_backmap.residues.names import N_TYPES
 
-__all__ = ["ShardEntry", "find_shards", "read_shard"]
+__all__ = ["ShardEntry", "find_shards", "read_shard", "write_shard"]
 
 _KEYS = (
     "entry_id entry_method entry_resolution entry_n_models entry_first_res "
@@ -181,3 +181,80 @@ def read_shard(path: Path | str) -> Iterator[ShardEntry]:
             mask=mask,
             bfactor=bfactor,
         )
+
+
+def write_shard(path: Path | str, entries: Sequence[ShardEntry], split: str) -> Path:
+    """Write entries in the training form.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+        npz file; replaced in one step.
+    entries : sequence of ShardEntry
+        Structures. Coordinates are kept to 0.001 A, B-factors to 1.
+    split : str
+        "train", "val" or "test".
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If there is no entry, a CA is missing, or an atom stands more than
+        32 A from its CA.
+    """
+    path = Path(path)
+    if not entries:
+        raise DataError(f"no entry to write to {path}: the split is empty")
+    delta, low, high, bits, factor = [], [], [], [], []
+    for entry in entries:
+        if not entry.mask[:, 1].all():
+            raise DataError(f"entry {entry.entry_id}: a residue has no CA; drop it")
+        milli = np.rint(entry.positions.astype(np.float64) * 1e4).astype(np.int64)
+        ca = milli[:, :, 1]
+        placed = entry.mask.copy()
+        placed[:, 1] = False
+        offset = (milli - ca[:, :, None])[:, placed]
+        if np.abs(offset).max(initial=0) > 32000:
+            raise DataError(
+                f"entry {entry.entry_id}: an atom is more than 32 A from its CA; "
+                "mask it"
+            )
+        steps = np.diff(ca, axis=1, prepend=np.zeros_like(ca[:, :1]))
+        delta.append(steps.reshape(-1, 3).astype(np.int32))
+        word = offset.astype(np.int16).view(np.uint16).reshape(-1, 3)
+        low.append((word & 255).astype(np.uint8))
+        high.append((word >> 8).astype(np.uint8))
+        powers = (1 << np.arange(14)).astype(np.int64)
+        bits.append((entry.mask * powers).sum(1).astype(np.uint16))
+        known = np.clip(np.rint(entry.bfactor[entry.mask]), 0, 255)
+        factor.append(known.astype(np.uint8))
+    sizes = [len(entry.residue_type) for entry in entries]
+    chains = [np.bincount(entry.chain) for entry in entries]
+    lengths = np.concatenate(chains)
+    arrays = {
+        "entry_id": np.array([entry.entry_id for entry in entries]),
+        "entry_method": np.array([entry.method for entry in entries]),
+        "entry_resolution": np.array([entry.resolution for entry in entries]),
+        "entry_split": np.array([split] * len(entries)),
+        "entry_n_models": np.array([len(entry.positions) for entry in entries]),
+        "entry_first_res": np.concatenate(([0], np.cumsum(sizes))),
+        "entry_first_chain": np.concatenate(([0], np.cumsum([len(c) for c in chains]))),
+        "chain_first_res": np.concatenate(([0], np.cumsum(lengths))),
+        "chain_cluster40": np.concatenate([entry.cluster for entry in entries]),
+        "aatype": np.concatenate([entry.residue_type for entry in entries]),
+        "atom_mask": np.concatenate(bits),
+        "bfactor": np.concatenate(factor),
+        "ca_delta": np.concatenate(delta),
+        "off_lo": np.concatenate(low),
+        "off_hi": np.concatenate(high),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    partial.replace(path)
+    return path

@@ -1,0 +1,170 @@
+"""Decoding: peaks, samples and beams against slow twins."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.nn.ca_decode import (
+    CADecoder,
+    decode_peak,
+    find_peaks,
+    sample_bins,
+)
+from openmm_backmap.nn.ca_loss import make_soft_labels
+from openmm_backmap.nn.ca_network import CANetwork
+
+N = 72
+
+
+def wrapped_normal(center: float, sd: float = 0.15) -> Tensor:
+    """Log density of a wrapped normal over the bins."""
+    angle = -math.pi + (torch.arange(N) + 0.5) * 2 * math.pi / N
+    delta = torch.remainder(angle - center + math.pi, 2 * math.pi) - math.pi
+    return -0.5 * (delta / sd) ** 2
+
+
+@pytest.mark.parametrize("center", [0.3, -3.1, 3.12, math.pi, 1.234])
+def test_a_peak_is_found_between_bins_and_across_the_seam(center: float) -> None:
+    angle = float(decode_peak(wrapped_normal(center)[None], math.pi, True))
+    assert math.cos(angle - center) > math.cos(math.radians(0.6))
+
+
+def test_a_peak_at_the_edge_of_an_open_range_stays_there() -> None:
+    logits = torch.full((1, N), -20.0)
+    logits[0, 0] = 0.0
+    angle = float(decode_peak(logits, 1.0, False))
+    assert angle == pytest.approx(-1.0 + 1.0 / N, abs=1e-3)
+
+
+def test_samples_follow_the_distribution() -> None:
+    rng = np.random.default_rng(3)
+    mix = torch.logaddexp(wrapped_normal(-1.0), wrapped_normal(2.0) + math.log(0.25))
+    uniform = torch.from_numpy(rng.random(20000))
+    drawn = sample_bins(mix.double().expand(20000, N), uniform, math.pi)
+    share = float((drawn > 0.5).float().mean())
+    assert share == pytest.approx(0.2, abs=0.01)  # 3 sd of 20,000 draws
+    near = drawn[drawn < 0.5]
+    assert float(near.mean()) == pytest.approx(-1.0, abs=0.01)
+    # spread of the density, plus a bin's own
+    assert float(near.std()) == pytest.approx(0.15, abs=0.01)
+
+
+def test_a_cold_sample_is_the_mode() -> None:
+    uniform = torch.linspace(0.01, 0.99, 50)
+    drawn = sample_bins(wrapped_normal(0.7).expand(50, N), uniform, math.pi, 0.01)
+    assert float((drawn - 0.7).abs().max()) < 2 * math.pi / N
+
+
+def test_peaks_come_in_order_with_their_shares() -> None:
+    weights = {-1.1: 0.6, 3.1: 0.3, 1.1: 0.1}
+    p = sum(w * torch.softmax(wrapped_normal(c, 0.12), 0) for c, w in weights.items())
+    angle, log_p = find_peaks(p.log()[None], torch.tensor([False]))
+    for k, (center, weight) in enumerate(weights.items()):
+        assert math.cos(float(angle[0, k]) - center) > math.cos(0.02)
+        assert float(log_p[0, k].exp()) == pytest.approx(weight, abs=0.02)
+
+
+def test_both_sides_of_a_pi_periodic_torsion_are_one_peak() -> None:
+    both = torch.logaddexp(wrapped_normal(1.3), wrapped_normal(1.3 - math.pi))
+    angle, log_p = find_peaks(both[None], torch.tensor([True]))
+    assert abs(math.cos(float(angle[0, 0]) - 1.3)) > math.cos(0.02)
+    assert float(log_p[0, 0].exp()) == pytest.approx(1.0, abs=0.02)
+    assert float(log_p[0, 1]) < -5.0
+
+
+def test_soft_labels_are_normal_and_centred() -> None:
+    labels = make_soft_labels(math.pi, math.radians(4.0), True)
+    assert torch.allclose(labels.sum(-1), torch.ones(len(labels)), atol=1e-5)
+    row = labels[16 * 10 + 8]  # the middle of bin 10
+    assert int(row.argmax()) == 10
+    assert float(row[9]) == pytest.approx(float(row[11]), rel=0.2)
+    seam = labels[0]
+    assert float(seam[0]) == pytest.approx(float(seam[-1]), rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> CADecoder:
+    """Decoder of a random network."""
+    torch.manual_seed(1)
+    network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16).eval()
+    with torch.no_grad():  # sharper than at the start
+        for head in (network.chi1, network.chi2, network.chi3, network.chi4):
+            head.out.weight *= 30.0
+    return CADecoder(network)
+
+
+def slow_beam(decoder: CADecoder, h: Tensor, backbone: Tensor, kind: int) -> dict:
+    """All combinations of peaks of one residue, by recursion."""
+    tables = load_builder_tables()
+    found = {}
+
+    def extend(chi: list[float], log_p: float, k: int) -> None:
+        if k == int(tables.n_chi[kind]):
+            found[tuple(round(c, 3) for c in chi)] = log_p
+            return
+        told = torch.tensor([*chi, *[0.0] * (4 - k)])
+        logits = decoder.network.chi_logits(h, backbone, told, k)
+        angle, gain = find_peaks(logits[None], tables.pi_periodic[kind, k].view(1))
+        for a, g in zip(angle[0].tolist(), gain[0].tolist(), strict=True):
+            extend([*chi, a], log_p + g, k + 1)
+
+    extend([], 0.0, 0)
+    return found
+
+
+def test_the_beam_holds_the_best_combinations(decoder: CADecoder) -> None:
+    rng = np.random.default_rng(4)
+    kinds = torch.arange(20)
+    flips = load_builder_tables().pi_periodic.numpy()
+    h = torch.from_numpy(rng.normal(size=(1, 20, 32)).astype(np.float32))
+    backbone = torch.from_numpy(rng.normal(size=(1, 20, 14)).astype(np.float32))
+    with torch.no_grad():
+        chi, log_p = decoder.decode_chi(h, backbone, kinds)
+        for r in range(20):
+            slow = slow_beam(decoder, h[0, r], backbone[0, r], r)
+            n_chi = int(load_builder_tables().n_chi[r])
+            best = max(slow.values())
+            # the sharpened random weights amplify float32 rounding
+            assert float(log_p[0, r, 0]) == pytest.approx(best, abs=0.02), r
+            for c in range(12):
+                if not torch.isfinite(log_p[0, r, c]):
+                    continue
+                mine = chi[0, r, c, :n_chi].double().numpy()
+                others = np.array(list(slow))
+                # a pi-periodic chi may come out on either side
+                period = np.where(flips[r, :n_chi], np.pi, 2 * np.pi)
+                apart = np.abs((others - mine + period / 2) % period - period / 2)
+                assert n_chi == 0 or apart.max(1).min() < 0.02, (r, c)
+                assert float(log_p[0, r, c]) >= best - decoder.max_log_ratio - 0.02
+            if n_chi <= 2:  # nothing is lost before the width of the beam
+                kept = sum(v >= best - decoder.max_log_ratio for v in slow.values())
+                assert int(torch.isfinite(log_p[0, r]).sum()) == kept
+
+
+def test_residues_without_chi_have_one_sure_candidate(decoder: CADecoder) -> None:
+    kinds = torch.tensor([0, 7])  # ALA, GLY
+    with torch.no_grad():
+        chi, log_p = decoder.decode_chi(
+            torch.zeros(2, 2, 32), torch.zeros(2, 2, 14), kinds
+        )
+    assert torch.equal(log_p[..., 0], torch.zeros(2, 2))
+    assert bool(torch.isinf(log_p[..., 1:]).all())
+    assert bool((chi == 0).all())
+
+
+def test_a_sample_depends_on_its_own_numbers_alone(decoder: CADecoder) -> None:
+    """Frames share nothing: the same uniforms give the same torsions."""
+    rng = np.random.default_rng(5)
+    h = torch.from_numpy(rng.normal(size=(3, 9, 32)).astype(np.float32))
+    uniform = torch.from_numpy(rng.random((3, 9, 5)).astype(np.float32))
+    chain = torch.tensor([0] * 5 + [1] * 4)
+    cis = torch.zeros(3, 9, dtype=torch.bool)
+    with torch.no_grad():
+        together = decoder.decode_backbone(h, chain, cis, uniform)
+        alone = decoder.decode_backbone(h[1:2], chain, cis[1:2], uniform[1:2])
+    for a, b in zip(together, alone, strict=True):
+        assert torch.allclose(a[1:2], b, atol=1e-5)

@@ -1,0 +1,126 @@
+"""Batches: the same for the same step, whole, and with targets that fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from openmm_backmap.builder.backbone import build_backbone
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.training.batches import (
+    Batch,
+    BatchSampler,
+    entry_batches,
+    prefetch,
+    turn_azimuth,
+)
+from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.shards import find_shards, read_shard
+
+SIZES = {"n_residues": 96, "n_neighbors": 8}
+
+
+@pytest.fixture
+def data(data_folder: Path) -> PreparedSet:
+    """Prepared train split."""
+    return prepare_split(
+        find_shards(data_folder, "train"), data_folder.parent / "prepared"
+    )
+
+
+def assert_same(first: Batch, second: Batch) -> None:
+    """All tensors are equal."""
+    for name, value in vars(first).items():
+        assert torch.equal(value, getattr(second, name)), name
+
+
+def test_a_batch_depends_on_seed_rank_and_step_alone(data: PreparedSet) -> None:
+    sampler = BatchSampler(data, seed=3, **SIZES)
+    late = sampler.batch(17)
+    sampler.batch(2)
+    assert_same(BatchSampler(data, seed=3, **SIZES).batch(17), late)
+    for other in (
+        BatchSampler(data, seed=4, **SIZES).batch(17),
+        BatchSampler(data, seed=3, rank=1, **SIZES).batch(17),
+        sampler.batch(18),
+    ):
+        assert not torch.equal(other.ca, late.ca)
+
+
+def test_prefetching_gives_the_batches_in_order(data: PreparedSet) -> None:
+    sampler = BatchSampler(data, **SIZES)
+    ahead = prefetch(sampler, 5)
+    for step in (5, 6, 7):
+        assert_same(next(ahead), sampler.batch(step))
+    ahead.close()
+
+
+def test_an_error_while_prefetching_reaches_the_loop(data: PreparedSet) -> None:
+    sampler = BatchSampler(data, **SIZES)
+    sampler.noise_share = "often"  # breaks the comparison in the thread
+    with pytest.raises(TypeError):
+        next(prefetch(sampler, 0))
+
+
+def test_neighbors_stay_within_their_entry(data: PreparedSet) -> None:
+    batch = BatchSampler(data, noise_share=0.0, **SIZES).batch(0)
+    near = batch.neighbor_index[0]
+    for i in range(96):
+        for j in near[i][near[i] >= 0].tolist():
+            # the pieces hold one segment each
+            assert batch.chain_index[i] == batch.chain_index[j]
+            assert float((batch.ca[0, i] - batch.ca[0, j]).norm()) < 2.0
+
+
+def test_sigma_tells_which_residues_were_moved(data: PreparedSet) -> None:
+    sampler = BatchSampler(data, noise_share=0.5, **SIZES)
+    batches = [sampler.batch(k) for k in range(8)]
+    levels = torch.cat([b.sigma[b.known.any(-1)] for b in batches])
+    assert bool((levels == 0).any()) and bool((levels > 0).any())
+    assert float(levels.max()) <= 0.03
+
+
+def test_targets_rebuild_the_structure(data: PreparedSet, data_folder: Path) -> None:
+    """Azimuth targets, built, give back the N and C they were measured on."""
+    batch = next(entry_batches(data, **SIZES))
+    entry = next(read_shard(data_folder / "train_0.npz"))
+    goal = batch.target
+    built = build_backbone(
+        batch.ca, goal[..., 0], goal[..., 1], batch.is_cis, goal[..., 2:5],
+        batch.residue_type, batch.chain_index, load_builder_tables(),
+    )  # fmt: skip
+    n = len(entry.residue_type)
+    truth = torch.from_numpy(entry.positions[0])
+    moved = (batch.ca[0, :n] - truth[:, 1]).norm(dim=-1)
+    assert float(moved.max()) < 0.02  # projection of a real structure is small
+    for slot in (0, 2, 3):
+        error = (built[0, :n, slot] - truth[:, slot]).norm(dim=-1)
+        # ideal lengths and angles on an old structure; a wrong azimuth
+        # convention costs 0.5 A and more
+        assert float(error.square().mean().sqrt()) < 0.012
+
+
+def test_azimuths_keep_their_direction_in_space() -> None:
+    rng = np.random.default_rng(0)
+    steps = torch.from_numpy(rng.normal(size=(1, 12, 3))).double()
+    clean = torch.cumsum(0.38 * steps / steps.norm(dim=-1, keepdim=True), 1)
+    alpha = torch.from_numpy(rng.uniform(-3, 3, size=(1, 12)))
+    chain = torch.zeros(12, dtype=torch.long)
+    rotation, _ = torch.linalg.qr(torch.from_numpy(rng.normal(size=(3, 3))))
+    rotation = rotation * torch.sign(torch.det(rotation))
+    same = turn_azimuth(alpha, clean, clean, chain)
+    assert torch.allclose(same, alpha, atol=1e-9)
+    # moving one CA along the axis of the unit after it turns nothing there
+    along = clean[:, 5] - clean[:, 6]
+    moved = clean.clone()
+    moved[:, 5] += 0.1 * along
+    turned = turn_azimuth(alpha, clean, moved, chain)
+    assert torch.allclose(turned[:, 5], alpha[:, 5], atol=1e-9)
+    assert torch.allclose(turned[:, 8:10], alpha[:, 8:10], atol=1e-9)
+
+
+def test_validation_sees_every_entry_once(data: PreparedSet) -> None:
+    batches = list(entry_batches(data, **SIZES))
+    n = sum(int((b.chain_index < 100000).sum()) for b in batches)
+    assert n == int(data.n_residues.sum())

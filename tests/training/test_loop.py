@@ -1,0 +1,220 @@
+"""Training learns, resumes exactly, averages over processes, and stops safely."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
+from openmm_backmap.training.config import TrainingConfig
+from openmm_backmap.training.ema import WeightAverage
+from openmm_backmap.training.logs import plot_learning_curve, read_log
+from openmm_backmap.training.loop import Trainer, train
+from openmm_backmap.training.schedule import learning_rate_factor
+
+
+def test_learning_lowers_the_loss(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config(total_steps=30, learning_rate=5e-3)
+    losses = Trainer(config, tmp_path / "run").run()
+    assert len(losses) == 30
+    assert np.mean(losses[-5:]) < np.mean(losses[:3]) - 1.0
+
+
+def test_a_resumed_run_repeats_an_unbroken_one(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config()
+    unbroken = Trainer(config, tmp_path / "a")
+    losses = unbroken.run()
+    first = Trainer(config, tmp_path / "b").run(max_steps=3)
+    second = Trainer(config, tmp_path / "b")
+    assert second.step == 3
+    assert first + second.run() == losses
+    for name, value in unbroken.average.shadow.items():
+        assert torch.equal(value, second.average.shadow[name]), name
+    rows = [read_log(tmp_path / run / "train.csv") for run in "ab"]
+    assert rows[0][-1]["loss"] == rows[1][-1]["loss"]
+
+
+def test_a_finished_run_takes_no_more_steps(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config(total_steps=2)
+    train(config, tmp_path / "run")
+    assert Trainer(config, tmp_path / "run").run() == []
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    Trainer(make_config(total_steps=3), tmp_path / "run").run()
+    good = load_checkpoint(tmp_path / "run")
+    trainer = Trainer(make_config(total_steps=50), tmp_path / "run")
+    with torch.no_grad():
+        trainer.step_module.network.cis.weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="not finite since step 3.*has diverged"):
+        trainer.run()
+    kept = load_checkpoint(tmp_path / "run")
+    assert kept["step"] == good["step"] == 3
+    assert all(torch.isfinite(v).all() for v in kept["network"].values())
+
+
+def test_one_bad_batch_changes_no_weight(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    from openmm_backmap.training.step import batch_arguments
+
+    trainer = Trainer(make_config(), tmp_path / "run")
+    before = [p.detach().clone() for p in trainer.step_module.parameters()]
+    arguments = list(batch_arguments(trainer.sampler.batch(0)))
+    arguments[0] = arguments[0] * float("nan")
+    loss, _ = trainer.take_step(tuple(arguments))
+    assert np.isnan(loss)
+    for old, new in zip(before, trainer.step_module.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_a_run_of_another_model_is_not_continued(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    import dataclasses
+
+    config = make_config(total_steps=1)
+    Trainer(config, tmp_path / "run").run()
+    other = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, width=48)
+    )
+    with pytest.raises(DataError, match=r"another \[model\] section"):
+        Trainer(other, tmp_path / "run")
+
+
+def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint"):
+        load_checkpoint(tmp_path)
+    path = save_checkpoint(tmp_path, {"step": 1})
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+def test_the_run_folder_holds_its_configuration_and_curve(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config(total_steps=2)
+    with pytest.raises(DataError, match="no validation row"):
+        plot_learning_curve(tmp_path)
+    train(config, tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept == config.to_dict()
+    assert plot_learning_curve(tmp_path / "run").stat().st_size > 1000
+
+
+PROGRAM = """
+import json, sys
+import torch, torch.distributed as dist
+from openmm_backmap.training.config import config_from_dict
+from openmm_backmap.training.loop import Trainer
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+config = config_from_dict(json.loads(sys.argv[1]))
+trainer = Trainer(config, sys.argv[2])
+losses = trainer.run(max_steps=3)
+weights = torch.cat([p.detach().flatten() for p in trainer.step_module.parameters()])
+both = [torch.empty_like(weights) for _ in range(2)]
+dist.all_gather(both, weights)
+torch.save(
+    {"losses": losses, "same": torch.equal(*both), "weights": weights},
+    f"{sys.argv[2]}/rank{dist.get_rank()}.pt",
+)
+"""
+
+
+def test_two_processes_take_the_mean_gradient(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    """Two gloo processes end with the weights one gets from averaged gradients."""
+    config = make_config()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    program = tmp_path / "two.py"
+    program.write_text(PROGRAM)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
+    subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            "--nproc-per-node=2", str(program), json.dumps(config.to_dict()),
+            str(folder),
+        ],
+        check=True, env=environment, timeout=240, capture_output=True,
+    )  # fmt: skip
+    results = [torch.load(folder / f"rank{k}.pt") for k in (0, 1)]
+    assert results[0]["same"]
+    assert results[0]["losses"] != results[1]["losses"]  # different batches
+    weights = _average_by_hand(config, tmp_path / "alone", 3)
+    assert torch.allclose(weights, results[0]["weights"], atol=2e-5)
+
+
+def _average_by_hand(config: TrainingConfig, folder: Path, steps: int) -> torch.Tensor:
+    """Twin of DistributedDataParallel: both ranks' gradients in one process."""
+    from torch import nn
+
+    from openmm_backmap.training.step import batch_arguments
+
+    ranks = [Trainer(config, folder / str(k)) for k in (0, 1)]
+    ranks[1].rank = ranks[1].sampler.rank = 1
+    o = config.optimizer
+    for step in range(steps):
+        gradients = []
+        for k, trainer in enumerate(ranks):
+            key = np.random.SeedSequence((config.seed, k, step))
+            torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+            trainer.step_module.train()
+            trainer.optimizer.zero_grad()
+            arguments = batch_arguments(trainer.sampler.batch(step))
+            trainer.step_module(*arguments)[0].backward()
+            gradients.append([p.grad.clone() for p in trainer.step_module.parameters()])
+        factor = learning_rate_factor(step, o.warmup_steps, step / o.total_steps)
+        for trainer in ranks:
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = o.learning_rate * factor
+            parameters = list(trainer.step_module.parameters())
+            for p, a, b in zip(parameters, *gradients, strict=True):
+                p.grad = 0.5 * (a + b)
+            nn.utils.clip_grad_norm_(parameters, o.clip)
+            trainer.optimizer.step()
+    return torch.cat([p.detach().flatten() for p in parameters])
+
+
+def test_the_schedule_warms_up_and_ends_at_zero() -> None:
+    factors = [learning_rate_factor(k, 10, k / 100) for k in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == pytest.approx(max(factors), rel=0.02)
+    assert np.all(np.diff(factors[10:]) < 0)
+    assert factors[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_average_follows_and_is_put_back() -> None:
+    layer = torch.nn.Linear(2, 2)
+    start = layer.weight.detach().clone()
+    average = WeightAverage(layer, 0.9)
+    with torch.no_grad():
+        layer.weight += 1.0
+    average.update()
+    # the first update weighs the old average 1 / 10
+    expected = 0.1 * start + 0.9 * (start + 1.0)
+    with average.applied():
+        assert torch.allclose(layer.weight, expected)
+    assert torch.allclose(layer.weight, start + 1.0)

@@ -1,0 +1,105 @@
+"""Shards come back as written, and broken ones are refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.training.prepared import load_prepared, prepare_split
+from openmm_backmap.training.shards import find_shards, read_shard, write_shard
+
+
+def rewrite(path: Path, **changed: np.ndarray) -> None:
+    """Replace arrays of a shard."""
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    np.savez_compressed(path, **{**arrays, **changed})
+
+
+def test_an_entry_comes_back_as_written(tmp_path: Path, make_entry: Callable) -> None:
+    entry = make_entry(10, 40, "one")
+    again = next(read_shard(write_shard(tmp_path / "a.npz", [entry], "train")))
+    assert again.entry_id == "one"
+    assert np.array_equal(again.residue_type, entry.residue_type)
+    assert np.array_equal(again.mask, entry.mask)
+    # coordinates are stored in thousandths of an angstrom
+    error = np.abs(again.positions - entry.positions)[:, entry.mask]
+    assert error.max() < 1.1e-4
+
+
+def test_the_data_set_reads_as_its_readme_says(shared: Path) -> None:
+    entry = next(read_shard(shared / "data" / "test.npz"))
+    bond = np.linalg.norm(entry.positions[:, :, 2] - entry.positions[:, :, 1], axis=-1)
+    assert abs(float(np.median(bond)) - 0.1525) < 0.001
+
+
+def test_a_truncated_shard_is_refused(data_folder: Path) -> None:
+    path = data_folder / "train_0.npz"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match=r"train_0.npz cannot be read"):
+        next(read_shard(path))
+
+
+def test_a_shard_with_too_few_coordinates_is_refused(data_folder: Path) -> None:
+    path = data_folder / "train_0.npz"
+    with np.load(path) as archive:
+        delta = archive["ca_delta"]
+    rewrite(path, ca_delta=delta[:-5])
+    with pytest.raises(DataError, match="entry piece40: the coordinate arrays end"):
+        list(read_shard(path))
+
+
+def test_an_unknown_residue_is_named(data_folder: Path) -> None:
+    path = data_folder / "train_0.npz"
+    with np.load(path) as archive:
+        kinds = archive["aatype"].copy()
+    kinds[45] = 21
+    rewrite(path, aatype=kinds)
+    with pytest.raises(DataError, match="entry piece20: residue 45 has the unknown"):
+        next(read_shard(path))
+
+
+def test_a_missing_split_is_named(data_folder: Path) -> None:
+    with pytest.raises(DataError, match="no shard of split 'test'"):
+        find_shards(data_folder, "test")
+
+
+def test_an_empty_split_is_refused(tmp_path: Path, make_entry: Callable) -> None:
+    with pytest.raises(DataError, match="the split is empty"):
+        write_shard(tmp_path / "a.npz", [], "train")
+    tiny = write_shard(tmp_path / "b.npz", [make_entry(3, 5, "two")], "train")
+    with pytest.raises(DataError, match="the split is empty"):
+        prepare_split([tiny], tmp_path / "prepared")
+
+
+def test_a_prepared_split_is_reused_until_its_shards_change(
+    data_folder: Path, tmp_path: Path, make_entry: Callable
+) -> None:
+    folder = tmp_path / "prepared"
+    first = prepare_split(find_shards(data_folder, "train"), folder)
+    written = (folder / "ca.npy").stat().st_mtime_ns
+    prepare_split(find_shards(data_folder, "train"), folder)
+    assert (folder / "ca.npy").stat().st_mtime_ns == written
+    write_shard(data_folder / "train_1.npz", [make_entry(0, 60, "more")], "train")
+    again = prepare_split(find_shards(data_folder, "train"), folder)
+    assert again.n_entries == first.n_entries + 1
+    assert again.data_hash != first.data_hash
+
+
+def test_a_damaged_prepared_split_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    prepare_split(find_shards(data_folder, "train"), folder)
+    (folder / "ca.npy").unlink()
+    with pytest.raises(DataError, match="delete the folder"):
+        load_prepared(folder)
+
+
+def test_high_b_factors_are_not_learned(tmp_path: Path, make_entry: Callable) -> None:
+    entry = make_entry(0, 40, "one")
+    entry.bfactor[20, 5:] = 90.0
+    shard = write_shard(tmp_path / "a.npz", [entry], "train")
+    prepared = prepare_split([shard], tmp_path / "prepared")
+    assert not prepared.known[20, 5:].any()
+    assert prepared.known[21, 0]
