@@ -1,1 +1,1 @@
-"""Measuring and showing what the package does."""
+"""Measuring models: evaluation on structures, peers on the same inputs."""

@@ -1,0 +1,130 @@
+"""Figures of an evaluation: accuracy by entry and type, noise, calibration."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openmm_backmap.benchmark.evaluate_entries import GROUP_TITLES, GROUPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_report"]
+
+
+def plot_report(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
+    """Draw what a report holds.
+
+    Parameters
+    ----------
+    report : mapping
+        From `openmm_backmap.benchmark.evaluate_report.make_report`.
+    folder : pathlib.Path or str
+        Where the PNG files go.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files; none where matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        return []
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawings = {
+        "accuracy": _draw_accuracy,
+        "types": _draw_types,
+        "noise": _draw_noise,
+        "calibration": _draw_calibration,
+    }
+    files = []
+    for name, draw in drawings.items():
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        if draw(axes, report):
+            files.append(Path(folder) / f"evaluation_{name}.png")
+            figure.savefig(files[-1], dpi=120)
+    return files
+
+
+def _draw_accuracy(axes: "Axes", report: Mapping[str, Any]) -> bool:
+    """Heavy RMSD of each entry against its size."""
+    for name, model in report["models"].items():
+        for group, mark in zip(GROUPS, "o^sx", strict=True):
+            rows = [e for e in model["entries"] if e["group"] == group]
+            if rows:
+                axes.plot(
+                    [e["n_residues"] for e in rows],
+                    [e["mode"]["heavy_rmsd_angstrom"] for e in rows],
+                    mark,
+                    markersize=4,
+                    alpha=0.7,
+                    label=f"{name}, {GROUP_TITLES[group]}",
+                )
+    axes.set(xlabel="residues", ylabel="heavy RMSD (A)", xscale="log")
+    axes.legend(fontsize="x-small")
+    return True
+
+
+def _first_group(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(model["groups"].values()))
+
+
+def _draw_types(axes: "Axes", report: Mapping[str, Any]) -> bool:
+    """Share of right side chains by residue type."""
+    shares = {
+        name: _first_group(model).get("side_chains_right_percent", {})
+        for name, model in report["models"].items()
+    }
+    codes = sorted({code for share in shares.values() for code in share})
+    width = 0.8 / max(len(shares), 1)
+    for k, (name, share) in enumerate(shares.items()):
+        place = [i + (k + 0.5) * width - 0.4 for i in range(len(codes))]
+        axes.bar(place, [share.get(code, 0.0) for code in codes], width, label=name)
+    axes.set_xticks(range(len(codes)), codes)
+    axes.set(ylabel="chi1 and chi2 within 40 degrees (%)")
+    axes.legend(fontsize="x-small")
+    return bool(codes)
+
+
+def _draw_noise(axes: "Axes", report: Mapping[str, Any]) -> bool:
+    """Heavy RMSD and chi1 against noise on the beads."""
+    other = axes.twinx()
+    drawn = False
+    for name, model in report["models"].items():
+        noise = _first_group(model).get("noise", {})
+        levels = [float(level) for level in noise]
+        rmsd = [f["heavy_rmsd_angstrom"] for f in noise.values()]
+        chi = [f["chi1_40_percent"] for f in noise.values()]
+        (line,) = axes.plot(levels, rmsd, "o-", label=name)
+        other.plot(levels, chi, "^--", color=line.get_color())
+        drawn |= bool(levels)
+    axes.set(xlabel="CA noise (A a coordinate)", ylabel="heavy RMSD (A), full lines")
+    other.set(ylabel="chi1 within 40 degrees (%), dashed")
+    axes.legend(fontsize="x-small")
+    return drawn
+
+
+def _draw_calibration(axes: "Axes", report: Mapping[str, Any]) -> bool:
+    """Share of right side chains against confidence."""
+    drawn = False
+    for name, model in report["models"].items():
+        found = _first_group(model).get("confidence")
+        if not found:
+            continue
+        rows = [row for row in found["reliability"] if row[0] is not None]
+        error = found["expected_calibration_error"]
+        axes.plot(
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            "o-",
+            label=f"{name}: error {error:.3f}",
+        )
+        drawn = True
+    axes.plot([0, 1], [0, 1], "k:", linewidth=1)
+    axes.set(xlabel="confidence", ylabel="share right")
+    axes.legend(fontsize="x-small")
+    return drawn

@@ -1,0 +1,401 @@
+"""An evaluation as numbers to keep (JSON) and a table to read (Markdown)."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from openmm_backmap._version import __version__
+from openmm_backmap.benchmark.evaluate import EntryScore
+from openmm_backmap.benchmark.evaluate_entries import GROUP_TITLES, GROUPS
+from openmm_backmap.benchmark.evaluate_plots import plot_report
+from openmm_backmap.metrics.calibration import (
+    apply_calibration,
+    compute_calibration_error,
+    compute_reliability,
+    fit_calibration,
+)
+from openmm_backmap.metrics.populations import compute_jensen_shannon
+from openmm_backmap.residues.names import CODES
+
+__all__ = ["make_report", "summarize_model", "write_markdown", "write_report"]
+
+_ROWS = (
+    ("heavy_rmsd_angstrom", "heavy RMSD, symmetric (A)", 3),
+    ("backbone_nco_rmsd_angstrom", "N, C, O RMSD, ends included (A)", 3),
+    ("backbone_nco_inside_rmsd_angstrom", "N, C, O RMSD, inside (A)", 3),
+    ("backbone_ncocb_rmsd_angstrom", "N, C, O, CB RMSD (A)", 3),
+    ("side_chain_rmsd_angstrom", "side-chain RMSD, CB and beyond (A)", 3),
+    ("chi1_40_percent", "chi1 within 40 degrees (%)", 1),
+    ("chi12_40_percent", "chi1 and chi2 within 40 degrees (%)", 1),
+    ("bonds_percent", "bonds within 10 % (%)", 2),
+    ("peptides_percent", "peptide C-N within 10 % (%)", 2),
+    ("angles_percent", "angles within 10 degrees (%)", 2),
+    ("wrong_hands", "wrong hands (a frame)", 2),
+    ("false_cis", "false cis (a frame)", 2),
+    ("twisted_omega_percent", "omega twisted over 30 degrees (%)", 2),
+    ("ring_penetrations", "ring penetrations (a frame)", 2),
+    ("ramachandran_outliers_percent", "Ramachandran outliers (%)", 2),
+    ("severe_clashes_per_1000", "severe clashes per 1000 atoms", 2),
+    ("overlaps_per_1000", "overlaps over 0.4 A per 1000 atoms", 1),
+    ("bond_graph_percent", "bond graph difference (%)", 2),
+    ("close_pairs_percent", "pairs under 1.2 A (%)", 3),
+    ("ca_shift_angstrom", "CA moved, largest (A)", 3),
+    ("missing_atoms_percent", "missing heavy atoms (%)", 2),
+    ("energy_above_native_kcal_per_residue",
+     "energy above the native's (kcal/mol a residue)", 1),
+    ("cpu_ms_per_frame", "CPU-ms a frame", 1),
+    ("cpu_ms_per_100_residues", "CPU-ms per 100 residues", 1),
+)  # fmt: skip
+
+_ENSEMBLE_ROWS = (
+    ("chi1_jsd_mode", "chi1 populations by residue, JSD of the mode (bits)", 3),
+    ("chi1_jsd_sample", "the same of the samples", 3),
+    ("chi1_jsd_reference_halves", "the same of two halves of the reference", 3),
+    ("chi1_jsd_type_mode", "chi1 populations by residue type, JSD of the mode", 3),
+    ("chi1_jsd_type_sample", "the same of the samples", 3),
+    ("diversity", "diversity of samples (0 as varied as wrong, 1 all the same)", 3),
+)
+
+
+def _mean_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the entries that have it."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    result = {}
+    for key in keys:
+        values = np.array([row[key] for row in rows if key in row], float)
+        values = values[np.isfinite(values)]
+        if len(values):
+            result[key] = float(values.mean())
+    return result
+
+
+def _pool_populations(scores: Sequence[EntryScore]) -> dict[str, float]:
+    """JSD of chi1 wells by residue type over all ensembles of a group."""
+    rows = [s.counts for s in scores if s.counts and s.n_frames > 1]
+    if not rows:
+        return {}
+    total = {name: sum(row[name] for row in rows) for name in rows[0]}
+    weight = total["reference"].sum(axis=1)
+    seen = weight > 0
+    return {
+        f"chi1_jsd_type_{name}": float(
+            np.average(
+                compute_jensen_shannon(total[name][seen], total["reference"][seen]),
+                weights=weight[seen],
+            )
+        )
+        for name in ("mode", "sample")
+    }
+
+
+def _measure_confidence(scores: Sequence[EntryScore]) -> dict[str, Any]:
+    """Calibration as it is, and after a map fitted to other entries."""
+    scores = [s for s in scores if len(s.confidence)]
+    if not scores:
+        return {}
+    confidence = np.concatenate([s.confidence for s in scores])
+    is_right = np.concatenate([s.is_right for s in scores])
+    fold = np.concatenate(
+        [np.full(len(s.confidence), k % 2) for k, s in enumerate(scores)]
+    )
+    mended = confidence.astype(np.float64)
+    if len(scores) > 1:
+        for k in (0, 1):
+            table = fit_calibration(confidence[fold != k], is_right[fold != k])
+            mended[fold == k] = apply_calibration(confidence[fold == k], table)
+    return {
+        "n_side_chains": len(confidence),
+        "mean": float(confidence.mean()),
+        "share_right": float(is_right.mean()),
+        "expected_calibration_error": compute_calibration_error(confidence, is_right),
+        "expected_calibration_error_mapped": compute_calibration_error(
+            mended, is_right
+        ),
+        "reliability": [
+            [None if np.isnan(v) else round(float(v), 4) for v in row]
+            for row in compute_reliability(confidence, is_right)
+        ],
+    }
+
+
+def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
+    frames = sum(s.n_frames for s in scores)
+    rows = sum(s.n_frames * s.n_residues for s in scores)
+    cpu = 1000.0 * sum(s.cpu_seconds for s in scores)
+    found: dict[str, Any] = {
+        "n_entries": len(scores),
+        "n_frames": frames,
+        "n_residues": sum(s.n_residues for s in scores),
+        "mode": _mean_figures([s.mode for s in scores]),
+    }
+    if cpu:
+        found["mode"]["cpu_ms_per_frame"] = cpu / frames
+        found["mode"]["cpu_ms_per_100_residues"] = 100.0 * cpu / rows
+    if any(s.sample for s in scores):
+        found["sample"] = _mean_figures([s.sample for s in scores if s.sample])
+    ensemble = _mean_figures([s.ensemble for s in scores]) | _pool_populations(scores)
+    if ensemble:
+        found["ensemble"] = ensemble
+    levels = dict.fromkeys(level for s in scores for level in s.noise)
+    if levels:
+        found["noise"] = {
+            level: _mean_figures([s.noise[level] for s in scores]) for level in levels
+        }
+    confidence = _measure_confidence(scores)
+    if confidence:
+        found["confidence"] = confidence
+    by_type = sum(s.right_by_type for s in scores)
+    if by_type.sum():
+        found["side_chains_right_percent"] = {
+            CODES[k]: round(100.0 * right / n, 1)
+            for k, (right, n) in enumerate(by_type)
+            if n
+        }
+    return found
+
+
+def summarize_model(scores: Sequence[EntryScore]) -> dict[str, Any]:
+    """Means over entries, group by group, and over all groups' confidence.
+
+    Parameters
+    ----------
+    scores : sequence of EntryScore
+        Of one model.
+
+    Returns
+    -------
+    dict
+        ``groups`` by `GROUPS`; ``calibration``, the table of
+        `openmm_backmap.metrics.calibration` fitted to all entries (empty
+        without confidence); ``entries``, a row for each.
+    """
+    present = [g for g in GROUPS if any(s.group == g for s in scores)]
+    usable = [s for s in scores if len(s.confidence)]
+    calibration = {}
+    if usable:
+        calibration = fit_calibration(
+            np.concatenate([s.confidence for s in usable]),
+            np.concatenate([s.is_right for s in usable]),
+        )
+    return {
+        "groups": {
+            g: _summarize_group([s for s in scores if s.group == g]) for g in present
+        },
+        "calibration": calibration,
+        "entries": [
+            {
+                "entry_id": s.entry_id,
+                "group": s.group,
+                "method": s.method,
+                "n_residues": s.n_residues,
+                "n_frames": s.n_frames,
+                "cpu_seconds": s.cpu_seconds,
+                "mode": s.mode,
+                "sample": s.sample,
+                "ensemble": s.ensemble,
+                "noise": s.noise,
+            }
+            for s in scores
+        ],
+    }
+
+
+def make_report(
+    scores: Mapping[str, Sequence[EntryScore]],
+    native: Sequence[EntryScore],
+    settings: Mapping[str, Any],
+    about: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Put an evaluation together.
+
+    Parameters
+    ----------
+    scores : mapping of str to sequence of EntryScore
+        By model.
+    native : sequence of EntryScore
+        The references.
+    settings : mapping
+        What was asked for.
+    about : mapping of str to mapping
+        What is known of each model (commit, data hash, version).
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    return {
+        "settings": dict(settings),
+        "hardware": {
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": {
+            "openmm_backmap": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "models": {
+            name: {**about.get(name, {}), **summarize_model(rows)}
+            for name, rows in scores.items()
+        },
+        "native": summarize_model(native)["groups"],
+    }
+
+
+def _format(value: Any, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+
+
+def _columns(report: Mapping[str, Any], group: str) -> list[tuple[str, dict]]:
+    """Title and figures of each column of a group's table."""
+    columns = []
+    for name, model in report["models"].items():
+        found = model["groups"].get(group)
+        if found is None:
+            continue
+        columns.append((name, found["mode"]))
+        if "sample" in found:
+            columns.append((f"{name}, one sample", found["sample"]))
+    if group in report["native"]:
+        columns.append(("native", report["native"][group]["mode"]))
+    return columns
+
+
+def _write_group(report: Mapping[str, Any], group: str) -> list[str]:
+    models = {n: m["groups"][group] for n, m in report["models"].items()
+              if group in m["groups"]}  # fmt: skip
+    first = next(iter(models.values()))
+    columns = _columns(report, group)
+    lines = [
+        f"## {GROUP_TITLES[group]}: {first['n_entries']} entries, "
+        f"{first['n_frames']} frames",
+        "",
+    ]
+    body = [
+        [title, *(_format(figures.get(key), digits) for _, figures in columns)]
+        for key, title, digits in _ROWS
+        if any(key in figures for _, figures in columns)
+    ]
+    lines += _table(["", *(title for title, _ in columns)], body)
+    ensembles = {n: f["ensemble"] for n, f in models.items() if "ensemble" in f}
+    if ensembles:
+        body = [
+            [title, *(_format(e.get(key), digits) for e in ensembles.values())]
+            for key, title, digits in _ENSEMBLE_ROWS
+            if any(key in e for e in ensembles.values())
+        ]
+        lines += _table(["ensembles and samples", *ensembles], body)
+    body = []
+    for name, found in models.items():
+        for level, figures in found.get("noise", {}).items():
+            keys = ("heavy_rmsd_angstrom", "chi1_40_percent", "bonds_percent",
+                    "peptides_percent", "severe_clashes_per_1000")  # fmt: skip
+            body.append(
+                [name, level, *(_format(figures.get(k), 2) for k in keys)]
+            )  # fmt: skip
+    if body:
+        header = ["CA noise", "A", "heavy RMSD (A)", "chi1 (%)", "bonds (%)",
+                  "peptides (%)", "severe per 1000"]  # fmt: skip
+        lines += _table(header, body)
+    body = [
+        [
+            name,
+            _format(c["mean"], 3),
+            _format(c["share_right"], 3),
+            _format(c["expected_calibration_error"], 3),
+            _format(c["expected_calibration_error_mapped"], 3),
+        ]
+        for name, found in models.items()
+        if (c := found.get("confidence"))
+    ]
+    if body:
+        header = ["confidence", "mean", "right", "calibration error",
+                  "after a map from the other half"]  # fmt: skip
+        lines += _table(header, body)
+    return lines
+
+
+def write_markdown(report: Mapping[str, Any]) -> str:
+    """Write the tables of a report.
+
+    Parameters
+    ----------
+    report : mapping
+        From `make_report`.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    settings = report["settings"]
+    lines = [
+        f"# Evaluation on the {settings['split']} split",
+        "",
+        "CA positions in, raw model output, nothing superposed; means over entries, "
+        "each an entry's mean over its frames. Side chains without proline; "
+        f"{settings['n_samples']} samples a frame; {report['hardware']['threads']} "
+        "thread(s).",
+        "",
+    ]
+    for group in GROUPS:
+        if group in report["native"]:
+            lines += _write_group(report, group)
+    return "\n".join(lines)
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace what JSON does not know: nan by null, numpy numbers by their own."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def write_report(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
+    """Write JSON, Markdown, plots, and each model's calibration.
+
+    Parameters
+    ----------
+    report : mapping
+        From `make_report`.
+    folder : pathlib.Path or str
+        Made when missing.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files; plots only where matplotlib is installed.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "evaluation.json", folder / "evaluation.md"]
+    text = json.dumps(_without_nan(report), indent=1, allow_nan=False)
+    files[0].write_text(text, encoding="utf-8")
+    files[1].write_text(write_markdown(report), encoding="utf-8")
+    for name, model in report["models"].items():
+        if model["calibration"]:
+            path = folder / f"calibration_{name}.json"
+            path.write_text(json.dumps(model["calibration"]), encoding="utf-8")
+            files.append(path)
+    return files + plot_report(report, folder)
