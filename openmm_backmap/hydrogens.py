@@ -76,8 +76,13 @@ class HydrogenPlacer:
 
     Examples
     --------
-    >>> placer = HydrogenPlacer(atom_topology)  # doctest: +SKIP
-    >>> positions = placer.place(heavy, oxt)  # (F, N, 3)  # doctest: +SKIP
+    >>> from openmm_backmap.mapping.cg_topology import CGTopology
+    >>> cg_topology = CGTopology.from_sequence("GAG")
+    >>> placer = HydrogenPlacer(AtomTopology.from_cg_topology(cg_topology))
+    >>> heavy = np.random.default_rng(0).normal(size=(2, 3, 14, 3))
+    >>> oxt = np.ones((2, 1, 3))
+    >>> placer.place(heavy, oxt).shape
+    (2, 27, 3)
     """
 
     def __init__(self, atom_topology: AtomTopology) -> None:

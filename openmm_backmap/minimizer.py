@@ -108,10 +108,18 @@ class Minimizer:
 
     Examples
     --------
-    >>> minimizer = Minimizer(atom_topology, maxIterations=50)  # doctest: +SKIP
-    >>> result = minimizer.minimize(frame)  # doctest: +SKIP
-    >>> result.energy_after < result.energy_before  # doctest: +SKIP
+    >>> from openmm_backmap import Backmapper, CGFrame
+    >>> angle = np.radians(100.0) * np.arange(8)
+    >>> helix = np.stack([0.23 * np.cos(angle), 0.23 * np.sin(angle),
+    ...                   0.15 * np.arange(8)], axis=1)
+    >>> backmapper = Backmapper.from_topology("GASRKLEF", model="table")
+    >>> frame = backmapper.backmap([CGFrame(helix)])[0]
+    >>> minimizer = Minimizer(backmapper.atom_topology, maxIterations=20, threads=1)
+    >>> result = minimizer.minimize(frame)
+    >>> result.energy_after < result.energy_before
     True
+    >>> result.frame.stage
+    'minimized'
     """
 
     def __init__(
