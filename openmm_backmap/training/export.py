@@ -1,0 +1,76 @@
+"""From a run folder to a trained network."""
+
+from pathlib import Path
+
+import torch
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.training.checkpoint import load_checkpoint
+from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.step import build_network
+
+__all__ = ["load_network", "load_run_info"]
+
+
+def load_network(run: Path | str, *, averaged: bool = True) -> CANetwork:
+    """Network of a run's last checkpoint; the run may still be training.
+
+    Parameters
+    ----------
+    run : pathlib.Path or str
+        Run folder or checkpoint file.
+    averaged : bool
+        Take the averaged weights, which are the better ones, or the last.
+
+    Returns
+    -------
+    CANetwork
+        On the CPU, in evaluation mode, without gradients.
+
+    Raises
+    ------
+    DataError
+        If there is no checkpoint, it is broken, or it fits another network.
+    """
+    state = load_checkpoint(run)
+    network = build_network(config_from_dict(state["config"]).model)
+    weights = dict(state["network"])
+    if averaged:
+        weights.update(state["average"]["shadow"])
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"checkpoint of {run} does not fit this version's network ({error}); "
+            "export it with the version that trained it"
+        ) from error
+    if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
+        raise DataError(f"checkpoint of {run} holds weights that are not finite")
+    return network.eval().requires_grad_(False)
+
+
+def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | str]]:
+    """How a checkpoint was trained, for the metadata of a model file.
+
+    Parameters
+    ----------
+    run : pathlib.Path or str
+        Run folder or checkpoint file.
+
+    Returns
+    -------
+    config : TrainingConfig
+        Of the run.
+    info : dict
+        ``steps``, ``residues`` (seen in training), ``seconds``,
+        ``data_hash``.
+    """
+    state = load_checkpoint(run)
+    info = {
+        "steps": state["step"],
+        "residues": state["residues"],
+        "seconds": state["seconds"],
+        "data_hash": state["data_hash"],
+    }
+    return config_from_dict(state["config"]), info

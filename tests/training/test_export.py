@@ -1,0 +1,42 @@
+"""A run's network is read back as it was trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
+from openmm_backmap.training.config import TrainingConfig
+from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.loop import Trainer
+
+
+def test_the_averaged_network_comes_back(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    trainer = Trainer(make_config(total_steps=4), tmp_path / "run")
+    trainer.run()
+    averaged = load_network(tmp_path / "run")
+    last = load_network(tmp_path / "run", averaged=False)
+    for name, value in averaged.named_parameters():
+        assert torch.equal(value, trainer.average.shadow[name])
+    for name, value in trainer.step_module.network.named_parameters():
+        assert torch.equal(value, dict(last.named_parameters())[name])
+    config, info = load_run_info(tmp_path / "run")
+    assert config == trainer.config
+    assert info["steps"] == 4
+    assert info["data_hash"] == trainer.train_data.data_hash
+
+
+def test_weights_that_are_not_finite_are_refused(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    Trainer(make_config(total_steps=1), tmp_path / "run").run()
+    state = load_checkpoint(tmp_path / "run")
+    state["average"]["shadow"]["cis.bias"].fill_(float("nan"))
+    del state["version"]
+    save_checkpoint(tmp_path / "run", state)
+    with pytest.raises(DataError, match="not finite"):
+        load_network(tmp_path / "run")
