@@ -111,7 +111,7 @@ class Pipeline:
             try:
                 check_frame(frame, self.backmapper.cg_topology)
             except BackmapError as error:
-                self._fail([frame], error)
+                self._fail(frame, error)
             else:
                 wanted.append(frame)
         for chunk in self.backmapper.split(wanted, self._samples):
@@ -148,22 +148,34 @@ class Pipeline:
             batch = self.backmapper.backmap_batch(chunk, self._samples)
         except Exception as error:  # noqa: BLE001  kept and told to the user
             if len(chunk) == 1:
-                self._fail(chunk, error)
+                self._fail(chunk[0], error)
                 return
             for frame in chunk:
                 self._process_chunk([frame])
             return
-        minimized, results = self._minimize(batch.frames)
+        n_samples = len(batch.frames) // len(chunk)
+        for number, frame in enumerate(chunk):
+            part = slice(number * n_samples, (number + 1) * n_samples)
+            self._process_step(frame, batch, part)
+
+    def _process_step(self, frame: CGFrame, batch: BackmapBatch, part: slice) -> None:
+        """Minimize, check and write all structures of one step."""
+        atoms = batch.frames[part]
+        minimized, cells = self._minimize(atoms)
         try:
-            self._write_metrics(batch, minimized, results)
-            self._write_frames(self.output, batch.frames)
+            self._write_metrics(batch, part, minimized, cells)
+        except Exception as error:  # noqa: BLE001  kept and told to the user
+            told = _as_backmap_error(error, f"metrics of step {frame.step}")
+            self.failures.append(Failure(frame.step, told))
+        try:
+            self._write_frames(self.output, atoms)
             self._write_frames(self.minimized_output, minimized)
         except Exception as error:  # noqa: BLE001  kept and told to the user
-            self._fail(chunk, error, row=False)
+            self._fail(frame, error)
             return
-        self.n_frames += len(chunk)
+        self.n_frames += 1
         if self._callback is not None:
-            self._call(batch.frames + minimized)
+            self._call(atoms + minimized)
 
     def _minimize(
         self, frames: Sequence[AtomFrame]
@@ -189,8 +201,9 @@ class Pipeline:
     def _write_metrics(
         self,
         batch: BackmapBatch,
+        part: slice,
         minimized: Sequence[AtomFrame],
-        results: Sequence[dict[str, Any]],
+        cells: Sequence[dict[str, Any]],
     ) -> None:
         """Write a row a structure; before the frames, see `MetricsTable`."""
         if self.metrics is None:
@@ -198,13 +211,13 @@ class Pipeline:
         milliseconds = 1000.0 * batch.seconds / len(batch.frames)
         extra = [
             {"projection_nm": float(moved), "milliseconds": milliseconds}
-            for moved in batch.displacement.max(axis=1)
+            for moved in batch.displacement[part].max(axis=1)
         ]
-        rows = compute_rows(batch.frames, batch.heavy, self._checker, extra)
+        rows = compute_rows(batch.frames[part], batch.heavy[part], self._checker, extra)
         if minimized:
             heavy = self._to_slots(np.stack([frame.positions for frame in minimized]))
-            rows += compute_rows(minimized, heavy, self._checker, results)
-            rows.sort(key=lambda row: (row["step"], row["sample"]))
+            rows += compute_rows(minimized, heavy, self._checker, cells)
+            rows.sort(key=lambda row: row["sample"])
         self._write_rows(rows)
 
     def _write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -235,30 +248,26 @@ class Pipeline:
         output.write(frames)
 
     def _call(self, frames: Sequence[AtomFrame]) -> None:
-        """Give frames to the user's callback, in order of step and sample."""
-        order = {"model": 0, "minimized": 1}
-        for frame in sorted(frames, key=lambda f: (f.step, f.sample, order[f.stage])):
+        """Give the frames of a step to the user's callback, sample by sample."""
+        for frame in sorted(frames, key=lambda f: f.sample):
             try:
                 self._callback(frame)
             except Exception as error:  # noqa: BLE001  kept and told to the user
                 told = _as_backmap_error(error, f"callback at step {frame.step}")
                 self.failures.append(Failure(frame.step, told))
 
-    def _fail(
-        self, frames: Sequence[CGFrame], error: Exception, *, row: bool = True
-    ) -> None:
-        """Keep the reason why frames are missing, and say it in the table."""
-        for frame in frames:
-            told = _as_backmap_error(error, f"frame at step {frame.step}")
-            self.failures.append(Failure(frame.step, told))
-            self.n_failed += 1
-            if self.metrics is None or not row:
-                continue
-            cells = {"step": frame.step, "time_ps": frame.time, "stage": "model"}
-            try:
-                self._write_rows([{**cells, "status": f"failed: {told}"}])
-            except BackmapError as second:
-                self.failures.append(Failure(frame.step, second))
+    def _fail(self, frame: CGFrame, error: Exception) -> None:
+        """Keep the reason why a frame is missing, and say it in the table."""
+        told = _as_backmap_error(error, f"frame at step {frame.step}")
+        self.failures.append(Failure(frame.step, told))
+        self.n_failed += 1
+        if self.metrics is None:
+            return
+        row = {"step": frame.step, "time_ps": frame.time, "stage": "model"}
+        try:
+            self._write_rows([{**row, "status": f"failed: {told}"}])
+        except BackmapError as second:
+            self.failures.append(Failure(frame.step, second))
 
 
 def _holds(output: TrajectoryOutput, step: int) -> bool:

@@ -1,0 +1,257 @@
+"""Restarts: no frame twice, none lost, and nothing of another run touched."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+from openmm import app
+
+from openmm_backmap import BackmapWarning
+from openmm_backmap.errors import InputError
+from openmm_backmap.testsystems import CAGoModel
+
+# XTC keeps 0.001 nm
+XTC_TOLERANCE_NM = 1.1e-3
+
+RUN = """
+import os, sys
+from openmm_backmap import BackmapReporter
+from openmm_backmap.testsystems import CAGoModel
+
+simulation = CAGoModel().create_simulation(platform="Reference", seed=3)
+if os.path.exists("run.chk"):
+    simulation.loadCheckpoint("run.chk")
+reporter = BackmapReporter(
+    "aa.{suffix}", 10, model="table", device="cpu", append=True, metricsFile="aa.csv"
+)
+simulation.reporters.append(reporter)
+while simulation.currentStep < {n_steps}:
+    simulation.step(50)
+    reporter.flush()
+    simulation.saveCheckpoint("run.chk")
+    print(simulation.currentStep, flush=True)
+reporter.close()
+"""
+
+
+def read_steps(folder: Path) -> list[int]:
+    with open(folder / "aa.csv", newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def load(folder: Path, suffix: str = "xtc") -> mdtraj.Trajectory:
+    return mdtraj.load(folder / f"aa.{suffix}", top=folder / "aa.pdb")
+
+
+def run_and_kill(folder: Path, code: str, seconds: float) -> None:
+    """Run, wait for the first sign of life and some time more, then kill -9."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kill_after"), [("xtc", (0.05, 0.23)), ("dcd", (0.11,))]
+)
+def test_killed_runs_are_completed_by_the_next(tmp_path, suffix, kill_after) -> None:
+    code = RUN.format(suffix=suffix, n_steps=600)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=whole, check=True)
+    for seconds in kill_after:
+        run_and_kill(killed, code, seconds)
+        if (killed / "aa.pdb").exists():
+            assert load(killed, suffix).n_frames <= 60
+    subprocess.run([sys.executable, "-c", code], cwd=killed, check=True)
+    a, b = load(whole, suffix), load(killed, suffix)
+    assert a.n_frames == b.n_frames == 60
+    np.testing.assert_allclose(a.xyz, b.xyz, atol=XTC_TOLERANCE_NM)
+    assert read_steps(killed) == read_steps(whole) == list(range(10, 610, 10))
+
+
+def test_a_run_continues_where_the_file_ends(go_model, make_reporter, tmp_path) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(50)
+    simulation.reporters.clear()
+    with make_reporter(append=True) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(30)
+    assert reporter.nFrames == 3
+    np.testing.assert_allclose(load(tmp_path).time, np.arange(1, 9) / 10, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["checkpoint", "state"])
+def test_steps_already_written_are_skipped(
+    go_model, make_reporter, tmp_path, how
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    saved = str(tmp_path / "saved")
+    save, load_saved = (
+        (app.Simulation.saveCheckpoint, app.Simulation.loadCheckpoint)
+        if how == "checkpoint"
+        else (app.Simulation.saveState, app.Simulation.loadState)
+    )
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(20)
+        save(simulation, saved)
+        simulation.step(30)
+    first = load(tmp_path)
+    simulation.reporters.clear()
+    load_saved(simulation, saved)
+    assert simulation.currentStep == 20
+    with (
+        pytest.warns(BackmapWarning, match="up to step 50 already"),
+        make_reporter(append=True) as reporter,
+    ):
+        simulation.reporters.append(reporter)
+        simulation.step(50)
+    trajectory = load(tmp_path)
+    np.testing.assert_allclose(trajectory.time, np.arange(1, 8) / 10, atol=1e-5)
+    np.testing.assert_array_equal(trajectory.xyz[:5], first.xyz)
+
+
+def test_half_a_step_of_samples_is_written_anew(
+    go_model, make_reporter, tmp_path
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter(samples=2) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(20)
+    # what a kill in the middle of the second step leaves
+    whole = load(tmp_path)
+    size = (tmp_path / "aa.xtc").stat().st_size
+    os.truncate(tmp_path / "aa.xtc", size - 100)
+    fresh = go_model.create_simulation(platform="Reference")
+    with (
+        pytest.warns(BackmapWarning, match="up to step 10 already"),
+        make_reporter(samples=2, append=True) as reporter,
+    ):
+        fresh.reporters.append(reporter)
+        fresh.step(30)
+    again = load(tmp_path)
+    np.testing.assert_allclose(again.time, [0.1, 0.1, 0.2, 0.2, 0.3, 0.3], atol=1e-5)
+    np.testing.assert_allclose(again.xyz[:4], whole.xyz, atol=XTC_TOLERANCE_NM)
+
+
+def test_the_first_run_may_say_append(simulation, make_reporter, tmp_path) -> None:
+    with make_reporter(append=True) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    assert load(tmp_path).n_frames == 1
+
+
+def test_the_file_of_another_system_is_refused(
+    simulation, boxed_simulation, make_reporter, tmp_path
+) -> None:
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    before = (tmp_path / "aa.xtc").read_bytes()
+    with pytest.raises(InputError, match="cannot append: n atoms is 1647 in the file"):
+        make_reporter(append=True).describeNextReport(boxed_simulation)
+    assert (tmp_path / "aa.xtc").read_bytes() == before
+
+
+def test_the_same_atoms_in_other_chains_are_refused(make_reporter, tmp_path) -> None:
+    simulation = CAGoModel().create_simulation(platform="Reference")
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    sequence = "".join(reversed(reporter.backmapper.cg_topology.sequence(0)))
+    with pytest.raises(InputError, match="cannot append: (topology|n atoms)"):
+        make_reporter(append=True, sequence=sequence).describeNextReport(simulation)
+
+
+def test_a_file_without_its_journal_is_refused(
+    simulation, make_reporter, tmp_path
+) -> None:
+    (tmp_path / "aa.xtc").write_bytes(b"somebody else's")
+    with pytest.raises(InputError, match="has no journal"):
+        make_reporter(append=True).describeNextReport(simulation)
+    assert (tmp_path / "aa.xtc").read_bytes() == b"somebody else's"
+
+
+def test_a_journal_without_its_file_is_refused(
+    simulation, make_reporter, tmp_path
+) -> None:
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    (tmp_path / "aa.xtc").unlink()
+    with pytest.raises(InputError, match="its journal lists 1 frames"):
+        make_reporter(append=True).describeNextReport(simulation)
+
+
+def test_text_formats_are_not_continued(simulation, make_reporter, tmp_path) -> None:
+    with make_reporter("aa.pdb") as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    before = (tmp_path / "aa.pdb").read_bytes()
+    with pytest.raises(InputError, match="append"):
+        make_reporter("aa.pdb", append=True).describeNextReport(simulation)
+    assert (tmp_path / "aa.pdb").read_bytes() == before
+
+
+def test_another_seed_is_said(simulation, make_reporter) -> None:
+    with make_reporter(seed=1) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    simulation.reporters.clear()
+    with (
+        pytest.warns(BackmapWarning, match="seed was 1, from here on 2"),
+        make_reporter(seed=2, append=True) as reporter,
+    ):
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+
+
+def test_two_reporters_on_one_file_are_refused(simulation, make_reporter) -> None:
+    first, second = make_reporter(), make_reporter()
+    simulation.reporters += [first, second]
+    with pytest.raises(InputError, match="another reporter or process"):
+        simulation.step(10)
+    simulation.reporters.remove(second)
+    simulation.step(10)
+    first.close()
+    assert first.nFrames == 1
+
+
+def test_a_reporter_of_another_process_is_seen(simulation, make_reporter, tmp_path):
+    code = (
+        "from pathlib import Path; import time\n"
+        "from openmm_backmap.line_file import LineFile\n"
+        "file = LineFile(Path('aa.xtc.journal'), is_locked=True)\n"
+        "print('locked', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(InputError, match="another reporter or process"):
+            make_reporter().describeNextReport(simulation)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    # a dead process holds no lock
+    with make_reporter(append=True) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    assert reporter.nFrames == 1

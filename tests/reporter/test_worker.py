@@ -1,0 +1,110 @@
+"""The worker thread: ordered, bounded, and it drains."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from openmm_backmap import CGFrame
+from openmm_backmap.reporter_worker import FrameWorker
+
+
+def make_frames(n_frames: int) -> list[CGFrame]:
+    return [CGFrame(positions=np.zeros((1, 3)), step=k) for k in range(n_frames)]
+
+
+def test_frames_come_out_in_order_and_all_of_them() -> None:
+    seen: list[int] = []
+    worker = FrameWorker(lambda frames: seen.extend(f.step for f in frames), batch=3)
+    for frame in make_frames(100):
+        assert worker.put(frame)
+    worker.close()
+    assert seen == list(range(100))
+    assert worker.n_dropped == 0
+
+
+def test_frames_that_wait_make_a_batch() -> None:
+    gate, sizes = threading.Event(), []
+
+    def process(frames: list[CGFrame]) -> None:
+        gate.wait(10)
+        sizes.append(len(frames))
+
+    worker = FrameWorker(process, batch=4)
+    for frame in make_frames(10):
+        worker.put(frame)
+    gate.set()
+    worker.close()
+    assert sum(sizes) == 10 and max(sizes) == 4
+
+
+def test_a_full_queue_blocks_the_producer() -> None:
+    gate = threading.Event()
+    worker = FrameWorker(lambda frames: gate.wait(10), queue_size=2, batch=1)
+    frames = make_frames(4)
+    for frame in frames[:3]:  # one in the hands of the worker, two waiting
+        worker.put(frame)
+        time.sleep(0.05)
+    producer = threading.Thread(target=worker.put, args=(frames[3],))
+    producer.start()
+    producer.join(0.1)
+    assert producer.is_alive()
+    assert worker.n_waiting == 3
+    gate.set()
+    producer.join(10)
+    assert not producer.is_alive()
+    worker.close()
+
+
+def test_a_full_queue_drops_and_counts_when_asked() -> None:
+    gate, seen = threading.Event(), []
+
+    def process(frames: list[CGFrame]) -> None:
+        gate.wait(10)
+        seen.extend(frame.step for frame in frames)
+
+    worker = FrameWorker(process, queue_size=2, policy="drop", batch=1)
+    taken = []
+    for frame in make_frames(6):
+        taken.append(worker.put(frame))
+        time.sleep(0.02)
+    gate.set()
+    worker.close()
+    assert taken == [True, True, True, False, False, False]
+    assert worker.n_dropped == 3
+    assert seen == [0, 1, 2]
+
+
+def test_an_error_is_kept_and_the_next_frames_are_processed() -> None:
+    seen: list[int] = []
+
+    def process(frames: list[CGFrame]) -> None:
+        if frames[0].step == 1:
+            raise MemoryError("no more")
+        seen.append(frames[0].step)
+
+    worker = FrameWorker(process, batch=1)
+    for frame in make_frames(3):
+        worker.put(frame)
+    worker.flush()
+    assert seen == [0, 2]
+    assert isinstance(worker.error, MemoryError)
+    worker.close()
+    worker.close()
+
+
+@pytest.mark.parametrize("n_frames", [0, 5])
+def test_flush_returns_when_all_is_done(n_frames: int) -> None:
+    done: list[int] = []
+
+    def process(frames: list[CGFrame]) -> None:
+        time.sleep(0.01)
+        done.extend(frame.step for frame in frames)
+
+    worker = FrameWorker(process, batch=2)
+    for frame in make_frames(n_frames):
+        worker.put(frame)
+    worker.flush()
+    assert len(done) == n_frames
+    worker.close()
