@@ -56,8 +56,8 @@ class ModelMetadata:
 
     name: str
     mapping: str = "ca"
-    n_neighbors: int = 32
-    neighbor_cutoff: float = 1.6
+    n_neighbors: int = 48
+    neighbor_cutoff: float = 1.8
     noise_width: int = 0
     format_version: int = FORMAT_VERSION
     length_unit: str = "nanometer"

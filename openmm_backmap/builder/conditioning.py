@@ -70,8 +70,8 @@ def project_ca(
     Returns
     -------
     torch.Tensor, shape (F, R, 3)
-        Bonds of 3.70 to 3.92 A (cis 2.95) and 1-3 distances of 4.90 to
-        7.25 A. A stretch of the input that is in range comes back as it was.
+        Bonds of 3.70 to 3.92 A (cis 2.95) and 1-3 distances of 4.80 to
+        7.35 A. A stretch of the input that is in range comes back as it was.
 
     References
     ----------
@@ -94,9 +94,9 @@ def project_ca(
     low2 = torch.where(
         near_cis,
         torch.full_like(distance, 0.440),
-        torch.full_like(distance, 0.490),
+        torch.full_like(distance, 0.480),
     )
-    high2 = torch.full_like(distance, 0.725)
+    high2 = torch.full_like(distance, 0.735)
     one = joined.to(ca.dtype)
     two = joined2.to(ca.dtype)
     for _ in range(sweeps):

@@ -120,7 +120,7 @@ class PeptideTable(nn.Module):
         twist: Tensor,
         n_nearest: int = 16,
         n_planes: int = 8,
-        mean_log_p: float = 2.0,
+        mean_log_p: float = 1.0,
     ) -> None:
         super().__init__()
         self.register_buffer("features", features.contiguous())

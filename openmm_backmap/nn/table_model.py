@@ -86,6 +86,8 @@ class TableModel(nn.Module):
             self.planes,
             draw,
         )
+        # the stored planes are trans; a cis peptide is flat
+        twist = twist * (~is_cis).to(twist.dtype)
         ends = self.end_torsion[residue_type].unsqueeze(0).expand(ca.shape[0], -1, -1)
         backbone = build_backbone(
             ca,

@@ -27,7 +27,7 @@ class PlaneSettings(NamedTuple):
     """Weights of the terms in which two planes meet, in nats."""
 
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
-    ramachandran_weight: float = 0.5
+    ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
 
 

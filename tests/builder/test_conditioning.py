@@ -1,0 +1,72 @@
+"""Projection brings odd CA traces into range and leaves good ones alone."""
+
+import numpy as np
+import torch
+
+from openmm_backmap.builder.conditioning import find_cis, project_ca
+from openmm_backmap.geometry.vectors import compute_angle, compute_distance
+from openmm_backmap.residues.names import CODES
+
+
+def trace(protein, frames=1):
+    ca = torch.from_numpy(protein.positions[:, :, 1]).expand(frames, -1, -1)
+    return (
+        ca,
+        torch.from_numpy(protein.residue_type),
+        torch.from_numpy(protein.chain_index),
+    )
+
+
+def test_a_real_trace_is_returned_untouched(protein) -> None:
+    ca, kind, segment = trace(protein)
+    assert torch.equal(project_ca(ca, kind, segment), ca)
+
+
+def test_noisy_traces_come_back_into_range(protein, rng) -> None:
+    ca, kind, segment = trace(protein, 16)
+    noisy = ca + torch.from_numpy(rng.normal(size=ca.shape) * 0.03).float()
+    fixed = project_ca(noisy, kind, segment)
+    bond = compute_distance(fixed[:, :-1], fixed[:, 1:]) * 10
+    before = compute_distance(noisy[:, :-1], noisy[:, 1:]) * 10
+    assert (before - 3.805).abs().max() > 1.0
+    assert ((bond > 3.55) & (bond < 4.05)).float().mean() > 0.999
+    angle = torch.rad2deg(compute_angle(fixed[:, :-2], fixed[:, 1:-1], fixed[:, 2:]))
+    assert ((angle > 70) & (angle < 150)).float().mean() > 0.999
+    error = ((fixed - ca) ** 2).sum(-1).mean().sqrt()
+    assert error < ((noisy - ca) ** 2).sum(-1).mean().sqrt()
+
+
+def test_projection_is_local(protein, rng) -> None:
+    ca, kind, segment = trace(protein)
+    broken = ca.clone()
+    broken[:, 50] += torch.tensor([0.08, 0.0, 0.05])
+    fixed = project_ca(broken, kind, segment)
+    assert torch.equal(fixed[:, :15], ca[:, :15])
+    assert torch.equal(fixed[:, 85:], ca[:, 85:])
+    assert (fixed[:, 50] - broken[:, 50]).norm() > 0.01
+
+
+def test_a_short_bond_is_cis_only_before_proline_and_among_quiet_bonds() -> None:
+    kind = torch.full((8,), CODES.index("A"))
+    kind[4] = CODES.index("P")
+    ca = torch.zeros(1, 8, 3)
+    ca[0, :, 0] = torch.tensor([0, 0.38, 0.76, 1.14, 1.435, 1.815, 2.195, 2.575])
+    segment = torch.zeros(8, dtype=torch.long)
+    assert find_cis(ca, kind, segment).nonzero().tolist() == [[0, 3]]
+    kind[4] = CODES.index("A")
+    assert not find_cis(ca, kind, segment).any()
+    kind[4] = CODES.index("P")
+    ca[0, 6:, 0] += 0.06  # the next bond is stretched: a trace that fluctuates
+    assert not find_cis(ca, kind, segment).any()
+
+
+def test_segments_are_projected_apart(rng) -> None:
+    kind = torch.zeros(12, dtype=torch.long)
+    segment = torch.tensor([0] * 6 + [1] * 6)
+    ca = torch.zeros(1, 12, 3)
+    ca[0, :, 0] = torch.arange(12) * 0.33
+    ca[0, :, 1] = (torch.arange(12) % 2) * 0.19
+    ca[0, 6:, 2] += 3.0
+    fixed = project_ca(ca, kind, segment)
+    assert (fixed[0, 5] - fixed[0, 6]).norm() > 2.5
+    assert np.isfinite(fixed.numpy()).all()

@@ -1,0 +1,104 @@
+"""Planes chosen together are the best ones, and samples follow the weights."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from openmm_backmap.builder.backbone import build_units, has_next
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.packing.planes import (
+    PlaneSettings,
+    _meeting_energy,
+    choose_planes,
+    ramachandran_class,
+)
+
+
+def problem(rng: np.random.Generator, n: int, n_planes: int, frames: int = 1):
+    ca = torch.zeros(frames, n, 3)
+    ca[:, :, 0] = torch.arange(n) * 0.32
+    ca[:, :, 1] = (torch.arange(n) % 2) * 0.2
+    ca = ca + torch.from_numpy(rng.normal(size=ca.shape) * 0.01).float()
+    alpha = torch.from_numpy(rng.uniform(-3, 3, (frames, n, n_planes))).float()
+    twist = torch.from_numpy(rng.uniform(-0.3, 0.3, (frames, n, n_planes))).float()
+    log_p = torch.from_numpy(rng.normal(size=(frames, n, n_planes))).float()
+    kind = torch.from_numpy(rng.integers(0, 20, n))
+    rama = torch.from_numpy(-rng.uniform(0, 4, (4, 36, 36))).float()
+    return ca, alpha, twist, log_p, kind, rama
+
+
+def chain_score(ca, alpha, twist, log_p, kind, segment, rama, pick) -> float:
+    """Score of one assignment, by the definition and not by messages."""
+    tables = load_builder_tables()
+    index = torch.tensor(pick).view(1, -1, 1)
+    a, t = alpha.gather(2, index).squeeze(2), twist.gather(2, index).squeeze(2)
+    cis = torch.zeros_like(a, dtype=torch.bool)
+    carbon, next_n = build_units(ca, a, t, cis, kind, segment, tables)
+    energy = _meeting_energy(
+        ca, carbon[:, :, None], next_n[:, :, None], kind, segment, rama, tables,
+        PlaneSettings(),
+    )  # fmt: skip
+    own = log_p.gather(2, index).squeeze(2)[:, has_next(segment)].sum()
+    return float(own - energy.sum())
+
+
+def test_the_chosen_planes_are_the_best_of_all(rng) -> None:
+    ca, alpha, twist, log_p, kind, rama = problem(rng, 7, 3)
+    segment = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    args = (ca, alpha, twist, log_p, kind, segment, rama)
+    best = max(
+        itertools.product(range(3), repeat=7), key=lambda p: chain_score(*args, p)
+    )
+    a, t = choose_planes(
+        ca, alpha, twist, log_p, torch.zeros(1, 7, dtype=torch.bool), kind, segment,
+        rama, load_builder_tables(), PlaneSettings(), None,
+    )  # fmt: skip
+    inner = has_next(segment)
+    index = torch.tensor(best).view(1, -1, 1)
+    assert torch.equal(a[:, inner], alpha.gather(2, index).squeeze(2)[:, inner])
+    assert torch.equal(t[:, inner], twist.gather(2, index).squeeze(2)[:, inner])
+
+
+def test_samples_follow_the_weights_of_the_chain(rng) -> None:
+    ca, alpha, twist, log_p, kind, rama = problem(rng, 4, 2)
+    segment = torch.zeros(4, dtype=torch.long)
+    args = (ca, alpha, twist, log_p, kind, segment, rama)
+    picks = list(itertools.product(range(2), repeat=3))
+    score = np.array([chain_score(*args, (*p, 0)) for p in picks])
+    expected = np.exp(score - score.max())
+    expected /= expected.sum()
+    frames = 4000
+    noise = torch.from_numpy(rng.normal(size=(frames, 4))).float()
+    a, _ = choose_planes(
+        ca.expand(frames, -1, -1), alpha.expand(frames, -1, -1),
+        twist.expand(frames, -1, -1), log_p.expand(frames, -1, -1),
+        torch.zeros(frames, 4, dtype=torch.bool), kind, segment, rama,
+        load_builder_tables(), PlaneSettings(), noise,
+    )  # fmt: skip
+    code = (a[:, :3, None] == alpha[:, :3]).long().argmax(-1) @ torch.tensor([4, 2, 1])
+    seen = np.bincount(code.numpy(), minlength=8) / frames
+    assert np.abs(seen - expected).max() < 0.03  # 4 standard errors of 4000 draws
+
+
+def test_a_frame_does_not_depend_on_its_batch(rng) -> None:
+    ca, alpha, twist, log_p, kind, rama = problem(rng, 30, 5, 4)
+    segment = torch.tensor([0] * 12 + [1] * 18)
+    tables = load_builder_tables()
+    cis = torch.zeros(4, 30, dtype=torch.bool)
+    noise = torch.from_numpy(rng.normal(size=(4, 30))).float()
+    for draw in (None, noise):
+        rows = [
+            choose_planes(
+                ca[s], alpha[s], twist[s], log_p[s], cis[s], kind, segment, rama,
+                tables, PlaneSettings(), None if draw is None else draw[s],
+            )[0]
+            for s in (slice(0, 4), slice(2, 3))
+        ]  # fmt: skip
+        assert torch.equal(rows[0][2:3], rows[1])
+
+
+def test_ramachandran_classes() -> None:
+    kind = torch.tensor([0, 14, 7, 0, 14, 14])
+    segment = torch.tensor([0, 0, 0, 0, 1, 1])
+    assert ramachandran_class(kind, segment).tolist() == [3, 2, 1, 0, 2, 2]
