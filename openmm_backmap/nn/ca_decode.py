@@ -10,6 +10,7 @@ from openmm_backmap.nn.ca_network import TWIST_RANGE, CANetwork
 
 __all__ = [
     "CADecoder",
+    "bin_of",
     "decode_peak",
     "find_peaks",
     "sample_bins",
@@ -83,6 +84,12 @@ def sample_bins(
     return -half_range + (index + part).squeeze(-1) * (2.0 * half_range / n_bins)
 
 
+def bin_of(angle: Tensor, n_bins: int) -> Tensor:
+    """Bin of each angle on the full circle, starting at -pi."""
+    place = torch.floor((angle + math.pi) * (n_bins / (2.0 * math.pi)))
+    return torch.remainder(place.long(), n_bins)
+
+
 def _window_sum(p: Tensor, reach: int) -> Tensor:
     """Circular sum over 2 reach + 1 bins."""
     n_bins = p.shape[-1]
@@ -101,7 +108,7 @@ def find_peaks(
     reach: int = 3,
     basin: int = 6,
     apart: int = 8,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Likeliest separate angles of a periodic distribution.
 
     Parameters
@@ -125,6 +132,8 @@ def find_peaks(
         Radians, best first.
     log_p : torch.Tensor, shape (N, P)
         Log probability of the basins.
+    spread : torch.Tensor, shape (N, P)
+        Standard deviation within the basins, radians.
     """
     n_bins = logits.shape[-1]
     p = torch.softmax(logits, -1)
@@ -137,12 +146,20 @@ def find_peaks(
     steps = torch.arange(-reach, reach + 1, device=logits.device)
     angles: list[Tensor] = []
     logs: list[Tensor] = []
+    spreads: list[Tensor] = []
+    wide = torch.arange(-basin, basin + 1, device=logits.device)
+    bin_width = 2.0 * math.pi / n_bins
     for _ in range(n_peaks):
         peak = score.argmax(-1, keepdim=True)
         weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
         shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
-        angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * math.pi / n_bins)
+        angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * bin_width
         angles.append(angle)
+        around = torch.gather(p, -1, torch.remainder(peak + wide, n_bins))
+        away = wide - shift.unsqueeze(-1)
+        total = around.sum(-1).clamp(min=1e-12)
+        variance = (around * away * away).sum(-1) / total
+        spreads.append(bin_width * torch.sqrt(variance))
         logs.append(torch.gather(mass, -1, peak).squeeze(-1).clamp(1e-9, 1.0).log())
         distance = (every - peak).abs()
         distance = torch.minimum(distance, n_bins - distance)
@@ -152,7 +169,7 @@ def find_peaks(
         # later peaks do not count what earlier ones were given
         p = p.masked_fill(distance <= basin, 0.0)
         mass = _window_sum(p, basin)
-    return torch.stack(angles, -1), torch.stack(logs, -1)
+    return torch.stack(angles, -1), torch.stack(logs, -1), torch.stack(spreads, -1)
 
 
 class CADecoder(nn.Module):
@@ -176,6 +193,7 @@ class CADecoder(nn.Module):
         self.n_candidates = n_candidates
         self.max_log_ratio = max_log_ratio
         self.twist_range = TWIST_RANGE
+        self.label_sd = math.radians(4.0)
         tables = load_builder_tables()
         self.register_buffer("n_chi", tables.n_chi, persistent=False)
         self.register_buffer("pi_periodic", tables.pi_periodic, persistent=False)
@@ -245,8 +263,7 @@ class CADecoder(nn.Module):
                 self.twist_range,
                 temperature,
             )
-        azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
-        end = torch.where(azimuth[3], azimuth[2], azimuth[0])
+        end = self.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.network.end_logits(h, end)
         if uniform is None:
             end_torsion = decode_peak(end_logits, math.pi, True)
@@ -256,8 +273,10 @@ class CADecoder(nn.Module):
             )
         return alpha, twist, end_torsion
 
-    def decode_planes(self, h: Tensor, is_cis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Three likeliest peptide planes of every unit.
+    def spread_planes(
+        self, h: Tensor, is_cis: Tensor, step: float = 0.12
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The likeliest planes of every unit and planes a little beside them.
 
         Parameters
         ----------
@@ -265,27 +284,91 @@ class CADecoder(nn.Module):
             Trunk features.
         is_cis : torch.Tensor, shape (F, R), bool
             Cis units.
+        step : float
+            How far beside a peak the further candidates stand, in radians.
 
         Returns
         -------
-        alpha, twist : torch.Tensor, shape (F, R, 3)
-            Azimuths and their likeliest twists in radians, best plane first.
-        log_p : torch.Tensor, shape (F, R, 3)
-            Log probability of each plane.
+        alpha, twist, log_p : torch.Tensor, shape (F, R, 9)
+            Three peaks of the C azimuth, each with a plane on either side whose
+            log p falls as the distribution does; twist at its likeliest.
         """
-        unknown = torch.zeros_like(is_cis)
-        blank = torch.zeros_like(h[..., 0])
-        logits = self.network.alpha_logits(h, is_cis, blank, unknown, blank, unknown)
         n_frames, n = h.shape[0], h.shape[1]
-        alpha, log_p = find_peaks(
-            logits.float().reshape(n_frames * n, -1), unknown.reshape(-1)
-        )
-        alpha = alpha.view(n_frames, n, -1)
-        planes: list[Tensor] = []
+        logits = self._alpha_logits(h, is_cis)
+        flat = logits.reshape(n_frames * n, logits.shape[-1])
+        n_bins = flat.shape[-1]
+        peak, mass = find_peaks(flat, torch.zeros_like(is_cis).reshape(-1))
+        density = torch.log_softmax(flat, -1)
+        top = torch.gather(density, 1, bin_of(peak, n_bins))
+        alphas: list[Tensor] = []
+        log_ps: list[Tensor] = []
+        for offset in (0.0, -step, step):
+            alphas.append(peak + offset)
+            beside = torch.gather(density, 1, bin_of(peak + offset, n_bins))
+            log_ps.append(mass + (beside - top).clamp(max=0.0))
+        alpha = torch.cat(alphas, 1).view(n_frames, n, -1)
+        twists: list[Tensor] = []
         for k in range(alpha.shape[2]):
             twist_logits = self.network.twist_logits(h, is_cis, alpha[..., k])
-            planes.append(decode_peak(twist_logits, self.twist_range, False))
-        return alpha, torch.stack(planes, -1), log_p.view(n_frames, n, -1)
+            twists.append(decode_peak(twist_logits.float(), self.twist_range, False))
+        log_p = torch.cat(log_ps, 1).view(n_frames, n, -1)
+        return alpha, torch.stack(twists, -1), log_p
+
+    def draw_planes(
+        self, h: Tensor, is_cis: Tensor, uniform: Tensor, n_planes: int = 8
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Planes drawn from the distribution, to be thinned by the chain.
+
+        Systematic draws: one uniform number shifts a comb of `n_planes`
+        quantiles of the C azimuth, another one those of the twist.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Trunk features.
+        is_cis : torch.Tensor, shape (F, R), bool
+            Cis units.
+        uniform : torch.Tensor, shape (F, R, 2 or more)
+            Uniform numbers for azimuth and twist.
+        n_planes : int
+            Planes P a unit.
+
+        Returns
+        -------
+        alpha, twist, log_p : torch.Tensor, shape (F, R, P)
+            Equally probable draws: log p is zero.
+        """
+        logits = self._alpha_logits(h, is_cis)
+        alphas: list[Tensor] = []
+        twists: list[Tensor] = []
+        for k in range(n_planes):
+            first = torch.frac(uniform[..., 0] + k / n_planes)
+            # golden-ratio steps keep the twist quantiles spread and unpaired
+            second = torch.frac(uniform[..., 1] + k * 0.618033988749895)
+            alpha = sample_bins(logits, first, math.pi)
+            twist_logits = self.network.twist_logits(h, is_cis, alpha).float()
+            alphas.append(alpha)
+            twists.append(sample_bins(twist_logits, second, self.twist_range))
+        alpha = torch.stack(alphas, -1)
+        return alpha, torch.stack(twists, -1), torch.zeros_like(alpha)
+
+    def _alpha_logits(self, h: Tensor, is_cis: Tensor) -> Tensor:
+        """Distribution of the C azimuth of each unit on its own, (F, R, bins)."""
+        unknown = torch.zeros_like(is_cis)
+        blank = torch.zeros_like(h[..., 0])
+        return self.network.alpha_logits(
+            h, is_cis, blank, unknown, blank, unknown
+        ).float()
+
+    def end_azimuth(
+        self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor
+    ) -> Tensor:
+        """Azimuth of the only unit of an end residue, shape (F, R).
+
+        What `CANetwork.end_logits` is told; without meaning elsewhere.
+        """
+        azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
+        return torch.where(azimuth[3], azimuth[2], azimuth[0])
 
     def _own_azimuths(
         self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor
@@ -309,7 +392,11 @@ class CADecoder(nn.Module):
         return self.network.backbone_condition(n_azimuth, has_n, c_azimuth, has_c)
 
     def decode_chi(
-        self, h: Tensor, backbone: Tensor, residue_type: Tensor
+        self,
+        h: Tensor,
+        backbone: Tensor,
+        residue_type: Tensor,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Chi candidates by a beam over the chain of chi.
 
@@ -321,6 +408,9 @@ class CADecoder(nn.Module):
             See `encode_backbone`.
         residue_type : torch.Tensor, shape (R,), int64
             0 to 19.
+        noise : torch.Tensor, shape (F, R, 4), optional
+            Standard normal numbers that move each chi within its peak, the
+            same for all candidates of a residue. If None, peaks' means.
 
         Returns
         -------
@@ -353,10 +443,20 @@ class CADecoder(nn.Module):
                     k,
                 )
                 flips = self.pi_periodic[kind[rows], k]
-                angle, gain = find_peaks(
+                angle, gain, spread = find_peaks(
                     logits.float().reshape(rows.numel() * alive, -1),
                     flips.unsqueeze(1).expand(-1, alive).reshape(-1),
                 )
+                if noise is not None:
+                    # the labels' own width is no part of the truth's
+                    true_spread = torch.sqrt(
+                        (spread * spread - self.label_sd * self.label_sd).clamp(
+                            min=0.0025
+                        )
+                    )
+                    push = noise.reshape(-1, 4)[rows, k].clamp(-2.5, 2.5)
+                    push = push.unsqueeze(1).expand(-1, alive).reshape(-1, 1)
+                    angle = angle + push * true_spread
                 n_peaks = angle.shape[-1]
                 total = parent_log_p.unsqueeze(-1) + gain.view(-1, alive, n_peaks)
                 children = parents.unsqueeze(2).repeat(1, 1, n_peaks, 1)

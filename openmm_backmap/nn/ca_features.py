@@ -13,6 +13,7 @@ __all__ = [
     "N_OFFSETS",
     "N_RBF",
     "compute_edge_features",
+    "compute_image_shift",
     "compute_local_frames",
     "compute_node_features",
     "compute_offset_index",
@@ -206,6 +207,43 @@ def compute_node_features(
     features.append(sigma * 30.0)
     features.append(torch.exp(-sigma * 60.0))
     return torch.stack(features, dim=-1)
+
+
+def compute_image_shift(
+    ca: Tensor, chain_index: Tensor, neighbor_index: Tensor, box: Tensor
+) -> Tensor:
+    """Vectors to the nearest periodic image of neighbours in other segments.
+
+    Parameters
+    ----------
+    ca : torch.Tensor, shape (F, R, 3)
+        CA positions in nm, each segment whole.
+    chain_index : torch.Tensor, shape (R,)
+        Bonded segment of each residue.
+    neighbor_index : torch.Tensor, shape (F, R, K)
+        Neighbours, -1 = none.
+    box : torch.Tensor, shape (F, 3, 3)
+        Reduced box vectors as rows in nm, zeros for no box.
+
+    Returns
+    -------
+    torch.Tensor, shape (F, R, K, 3)
+        Added to the neighbour's position it gives the image; zero within a
+        segment and without a box.
+    """
+    n_frames, n, k = neighbor_index.shape
+    has_box = (box.abs().sum(-1).sum(-1) > 0).view(-1, 1, 1)
+    identity = torch.eye(3, dtype=box.dtype, device=box.device).expand_as(box)
+    vectors = torch.where(has_box, box, identity)
+    near = neighbor_index.clamp(min=0)
+    base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
+    other = ca.reshape(-1, 3).index_select(0, (near + base).reshape(-1))
+    delta = other.view(n_frames, n, k, 3) - ca.unsqueeze(2)
+    part = torch.matmul(delta.view(n_frames, n * k, 3), torch.linalg.inv(vectors))
+    shift = -torch.matmul(torch.round(part), vectors).view(n_frames, n, k, 3)
+    apart = chain_index[near] != chain_index.view(1, n, 1)
+    moves = apart & has_box & (neighbor_index >= 0)
+    return shift * moves.unsqueeze(-1).to(shift.dtype)
 
 
 def compute_offset_index(

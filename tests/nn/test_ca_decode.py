@@ -62,15 +62,17 @@ def test_a_cold_sample_is_the_mode() -> None:
 def test_peaks_come_in_order_with_their_shares() -> None:
     weights = {-1.1: 0.6, 3.1: 0.3, 1.1: 0.1}
     p = sum(w * torch.softmax(wrapped_normal(c, 0.12), 0) for c, w in weights.items())
-    angle, log_p = find_peaks(p.log()[None], torch.tensor([False]))
+    angle, log_p, spread = find_peaks(p.log()[None], torch.tensor([False]))
     for k, (center, weight) in enumerate(weights.items()):
         assert math.cos(float(angle[0, k]) - center) > math.cos(0.02)
         assert float(log_p[0, k].exp()) == pytest.approx(weight, abs=0.02)
+        # 0.12, and a bin's own width of 0.087 / sqrt(12)
+        assert float(spread[0, k]) == pytest.approx(0.123, abs=0.01)
 
 
 def test_both_sides_of_a_pi_periodic_torsion_are_one_peak() -> None:
     both = torch.logaddexp(wrapped_normal(1.3), wrapped_normal(1.3 - math.pi))
-    angle, log_p = find_peaks(both[None], torch.tensor([True]))
+    angle, log_p, spread = find_peaks(both[None], torch.tensor([True]))
     assert abs(math.cos(float(angle[0, 0]) - 1.3)) > math.cos(0.02)
     assert float(log_p[0, 0].exp()) == pytest.approx(1.0, abs=0.02)
     assert float(log_p[0, 1]) < -5.0
@@ -108,7 +110,7 @@ def slow_beam(decoder: CADecoder, h: Tensor, backbone: Tensor, kind: int) -> dic
             return
         told = torch.tensor([*chi, *[0.0] * (4 - k)])
         logits = decoder.network.chi_logits(h, backbone, told, k)
-        angle, gain = find_peaks(logits[None], tables.pi_periodic[kind, k].view(1))
+        angle, gain, _ = find_peaks(logits[None], tables.pi_periodic[kind, k].view(1))
         for a, g in zip(angle[0].tolist(), gain[0].tolist(), strict=True):
             extend([*chi, a], log_p + g, k + 1)
 
