@@ -1,7 +1,6 @@
 """`ca`: the flagship. A network's torsions, chosen planes, packed side chains."""
 
 import math
-import math
 from typing import Optional
 
 import torch
@@ -10,14 +9,15 @@ from torch import Tensor, nn
 from openmm_backmap.builder.backbone import build_backbone, has_next
 from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.geometry.vectors import compute_distance
-from openmm_backmap.nn.ca_decode import CADecoder
+from openmm_backmap.nn.ca_decode import CADecoder, decode_peak, sample_bins
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.packing.pack import Packer
+from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 
-__all__ = ["CA_NOISE_WIDTH", "CAModel", "estimate_noise"]
+__all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate", "estimate_noise"]
 
-CA_NOISE_WIDTH = 18
-"""5 for the backbone, 4 for the chi, 9 for the Gibbs sweeps."""
+CA_NOISE_WIDTH = 20
+"""2 for the planes, 1 for the chain, 3 for ends, 4 for chi, 10 Gibbs sweeps."""
 
 MAX_NOISE = 0.03
 NATIVE_SPREAD = 0.004
@@ -60,6 +60,27 @@ def estimate_noise(
     return sigma.unsqueeze(1).expand(-1, ca.shape[1])
 
 
+def calibrate(value: Tensor, table: Tensor) -> Tensor:
+    """Map a confidence through a monotone table, linearly between its points.
+
+    Parameters
+    ----------
+    value : torch.Tensor, shape (...)
+        0 to 1.
+    table : torch.Tensor, shape (B,)
+        Calibrated confidence at 0, 1 / (B - 1), ..., 1.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        0 to 1.
+    """
+    place = value.clamp(0.0, 1.0) * (table.shape[0] - 1)
+    low = place.floor().long().clamp(max=table.shape[0] - 2)
+    part = place - low.to(place.dtype)
+    return table[low] * (1.0 - part) + table[low + 1] * part
+
+
 class CAModel(nn.Module):
     """The default model, in the contract of `openmm_backmap.artifact.engine`.
 
@@ -69,24 +90,38 @@ class CAModel(nn.Module):
         Holds the trained network.
     packer : Packer
         The shared packing.
+    ramachandran : torch.Tensor, shape (4, B, B)
+        See `openmm_backmap.packing.planes`.
+    calibration : torch.Tensor, shape (B,)
+        See `calibrate`.
     n_neighbors : int
         Neighbours the network was trained with; more may be passed for the
         packing, which uses all.
     residues_at_once : int
         Frames go through the network in groups of about so many residues,
         which keeps its intermediate values in the processor's cache.
+    planes : PlaneSettings, optional
+        Weights of the choice of planes. If None, the defaults.
     """
+
+    planes: PlaneSettings
 
     def __init__(
         self,
         decoder: CADecoder,
         packer: Packer,
+        ramachandran: Tensor,
+        calibration: Tensor,
         n_neighbors: int = 16,
         residues_at_once: int = 1024,
+        planes: PlaneSettings | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.packer = packer
+        self.planes = PlaneSettings() if planes is None else planes
+        self.register_buffer("ramachandran", ramachandran)
+        self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
         self.residues_at_once = residues_at_once
 
@@ -142,15 +177,37 @@ class CAModel(nn.Module):
             ca, residue_type, chain_index, neighbor_index, box, sigma
         )
         uniform: Optional[Tensor] = None  # noqa: UP045
+        draw: Optional[Tensor] = None  # noqa: UP045
         push: Optional[Tensor] = None  # noqa: UP045
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
-            uniform = 0.5 * (1.0 + torch.erf(noise[..., :5] / math.sqrt(2.0)))
-            push = noise[..., 5:9]
-            sweeps = noise[..., 9:]
-        alpha, twist, ends = self.decoder.decode_backbone(
-            h, chain_index, is_cis, uniform
+            uniform = 0.5 * (1.0 + torch.erf(noise[..., :6] / math.sqrt(2.0)))
+            draw = noise[..., 2]
+            push = noise[..., 6:10]
+            sweeps = noise[..., 10:]
+        if uniform is None:
+            alphas, twists, plane_log_p = self.decoder.spread_planes(h, is_cis)
+        else:
+            alphas, twists, plane_log_p = self.decoder.draw_planes(h, is_cis, uniform)
+        alpha, twist = choose_planes(
+            ca,
+            alphas,
+            twists,
+            plane_log_p,
+            is_cis,
+            residue_type,
+            chain_index,
+            self.ramachandran,
+            self.packer.builder(),
+            self.planes,
+            draw,
         )
+        azimuth = self.decoder.end_azimuth(alpha, twist, is_cis, chain_index)
+        end_logits = self.decoder.network.end_logits(h, azimuth).float()
+        if uniform is None:
+            ends = decode_peak(end_logits, math.pi, True)
+        else:
+            ends = sample_bins(end_logits, uniform[..., 3:6], math.pi)
         backbone = build_backbone(
             ca,
             alpha,
@@ -173,4 +230,4 @@ class CAModel(nn.Module):
             log_p,
             sweeps,
         )
-        return positions, confidence
+        return positions, calibrate(confidence, self.calibration)
