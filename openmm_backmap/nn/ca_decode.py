@@ -297,7 +297,7 @@ class CADecoder(nn.Module):
         logits = self._alpha_logits(h, is_cis)
         flat = logits.reshape(n_frames * n, logits.shape[-1])
         n_bins = flat.shape[-1]
-        peak, mass = find_peaks(flat, torch.zeros_like(is_cis).reshape(-1))
+        peak, mass, _ = find_peaks(flat, torch.zeros_like(is_cis).reshape(-1))
         density = torch.log_softmax(flat, -1)
         top = torch.gather(density, 1, bin_of(peak, n_bins))
         alphas: list[Tensor] = []
