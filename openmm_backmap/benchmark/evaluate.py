@@ -13,6 +13,7 @@ from openmm_backmap.benchmark.evaluate_score import (
     score_frames,
     score_validity,
 )
+from openmm_backmap.errors import BackmapError
 from openmm_backmap.metrics.diversity import compute_diversity
 from openmm_backmap.metrics.populations import (
     compute_chi_populations,
@@ -214,6 +215,7 @@ def evaluate_models(
     entries: Iterable[EvaluationEntry],
     settings: EvaluationSettings,
     on_entry: Callable[[EvaluationEntry], Any] | None = None,
+    on_failure: Callable[[str, EvaluationEntry, Exception], Any] | None = None,
 ) -> tuple[dict[str, list[EntryScore]], list[EntryScore]]:
     """Run all models on the same entries.
 
@@ -227,6 +229,10 @@ def evaluate_models(
         What is measured.
     on_entry : callable or None
         Called with each entry that is done. If None, nothing is.
+    on_failure : callable or None
+        Called with the model's name, the entry and the error where a model
+        could not be run; the entry is then missing from its scores. If None,
+        the error goes through.
 
     Returns
     -------
@@ -239,7 +245,14 @@ def evaluate_models(
     native = []
     for entry in entries:
         for predictor in predictors:
-            scores[predictor.name].append(evaluate_entry(predictor, entry, settings))
+            try:
+                score = evaluate_entry(predictor, entry, settings)
+            except BackmapError as error:
+                if on_failure is None:
+                    raise
+                on_failure(predictor.name, entry, error)
+            else:
+                scores[predictor.name].append(score)
         native.append(
             EntryScore(
                 entry_id=entry.entry_id,

@@ -281,13 +281,18 @@ def _columns(report: Mapping[str, Any], group: str) -> list[tuple[str, dict]]:
 def _write_group(report: Mapping[str, Any], group: str) -> list[str]:
     models = {n: m["groups"][group] for n, m in report["models"].items()
               if group in m["groups"]}  # fmt: skip
-    first = next(iter(models.values()))
+    first = report["native"][group]
     columns = _columns(report, group)
     lines = [
         f"## {GROUP_TITLES[group]}: {first['n_entries']} entries, "
         f"{first['n_frames']} frames",
         "",
     ]
+    counts = {n: f["n_entries"] for n, f in models.items()}
+    most = report["native"][group]["n_entries"]
+    for name, count in counts.items():
+        if count < most:
+            lines += [f"{name} failed on {most - count} entries.", ""]
     body = [
         [title, *(_format(figures.get(key), digits) for _, figures in columns)]
         for key, title, digits in _ROWS

@@ -1,6 +1,7 @@
 """``openmm-backmap evaluate``: measure models on structures they never saw."""
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from openmm_backmap.cli.arguments import (
     split_commas,
 )
 from openmm_backmap.cli.progress import FrameProgress
+from openmm_backmap.errors import BackmapWarning, InputError
 
 __all__ = ["add_parser", "run"]
 
@@ -48,6 +50,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     add(
         "-m", "--model", type=split_commas, default=[], metavar="A,B",
         help="packaged models (see `info`) or model files, with commas between",
+    )  # fmt: skip
+    add(
+        "--peers", type=split_commas, default=[], metavar="pulchra,cgback",
+        help="other tools to run on the same input (slow: use --entries and --frames)",
     )  # fmt: skip
     add("--split", choices=("val", "test", "train"), default="val")
     add("--data", type=Path, required=True, help="folder of the shards")
@@ -118,7 +124,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with FrameProgress("evaluate", None, arguments.quiet) as progress:
         scores, native = evaluate_models(
-            predictors, entries, settings, lambda entry: progress.advance(1)
+            predictors,
+            entries,
+            settings,
+            lambda entry: progress.advance(1),
+            lambda name, entry, error: warnings.warn(
+                f"{name} left out {entry.entry_id}: {error}", BackmapWarning, 2
+            ),
         )
     asked = {
         "split": arguments.split,
@@ -146,7 +158,7 @@ def _load_models(arguments: argparse.Namespace) -> tuple[list[Any], dict[str, An
     """Load what is to be measured; predictors, and what is known of them."""
     from openmm_backmap.artifact import load_engine
     from openmm_backmap.benchmark.evaluate_predict import EnginePredictor
-    from openmm_backmap.errors import InputError
+    from openmm_backmap.benchmark.peers import PeerPredictor, find_peer
 
     predictors: list[Any] = []
     about: dict[str, Any] = {}
@@ -163,6 +175,17 @@ def _load_models(arguments: argparse.Namespace) -> tuple[list[Any], dict[str, An
             "training_data": metadata.training_data,
             "versions": metadata.versions,
         }
+    for name in arguments.peers:
+        if find_peer(name) is None:
+            warnings.warn(
+                f"peer {name} is left out, it is not installed: pip install "
+                "openmm-backmap[benchmark], or put its program on the PATH",
+                BackmapWarning,
+                2,
+            )
+        else:
+            predictors.append(PeerPredictor(name))
+            about[name] = {"peer": True}
     if not predictors:
         raise InputError("nothing to evaluate: give --model, like --model table")
     return predictors, about
