@@ -131,7 +131,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_system(system: DemoSystem, folder: Path, model: str | None) -> dict[str, str]:
+def _run_system(
+    system: DemoSystem, folder: Path, model: str | None, console: "Console"
+) -> dict[str, str]:
     """Simulate with a reporter; return the figures of the table's column."""
     simulation = system.model.create_simulation()
     simulation.minimizeEnergy()
@@ -142,6 +144,7 @@ def _run_system(system: DemoSystem, folder: Path, model: str | None) -> dict[str
     simulation.step(n_alone * system.interval)
     alone = n_alone * system.interval / (time.perf_counter() - started)
     simulation.currentStep = 0
+    simulation.context.setTime(0.0)
 
     last: list[AtomFrame] = []
     file = folder / f"{system.name}.xtc"
