@@ -20,7 +20,8 @@ def model() -> CAModel:
     """Model of a small random network."""
     torch.manual_seed(3)
     network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16)
-    return CAModel(CADecoder(network), Packer(), n_neighbors=12).eval()
+    flat, same = torch.zeros(4, 36, 36), torch.linspace(0.0, 1.0, 11)
+    return CAModel(CADecoder(network), Packer(), flat, same, n_neighbors=12).eval()
 
 
 def make_inputs(protein: SimpleNamespace, n: int = 40, n_frames: int = 1) -> list:
@@ -100,13 +101,24 @@ def test_samples_differ_and_the_same_noise_gives_the_same_atoms(
     assert float((first - other).norm(dim=-1).mean()) > 0.02
 
 
+def small_groups(model: CAModel) -> CAModel:
+    """The same model, one frame of 30 residues at a time."""
+    return CAModel(
+        model.decoder,
+        model.packer,
+        model.ramachandran,
+        model.calibration,
+        12,
+        residues_at_once=30,
+    ).eval()
+
+
 @torch.no_grad()
 def test_a_frame_does_not_depend_on_its_batch(
     model: CAModel, protein: SimpleNamespace
 ) -> None:
     inputs = make_inputs(protein, 30, 3)
-    small = CAModel(model.decoder, model.packer, 12, residues_at_once=30).eval()
-    together, _ = small(*inputs)
+    together, _ = small_groups(model)(*inputs)
     beads, kind, chain, near, box = inputs
     alone, _ = model(beads[1:2], kind, chain, near[1:2], box[1:2])
     assert torch.allclose(together[1:2], alone, atol=1e-4)
