@@ -1,0 +1,79 @@
+"""``openmm-backmap train`` as a user runs it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from openmm_backmap.cli.main import main
+from openmm_backmap.training.config import load_config
+from openmm_backmap.training.logs import read_log
+from openmm_backmap.training.shards import ShardEntry, write_shard
+
+CONFIG = """
+[data]
+folder = "data"
+prepared = "prepared"
+n_residues = 64
+n_neighbors = 8
+[model]
+width = 32
+n_layers = 1
+n_heads = 4
+edge_width = 16
+[optimizer]
+total_steps = {steps}
+[log]
+log_steps = 1
+tensorboard = true
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, protein: SimpleNamespace) -> Path:
+    """Folder with a data set; configurations go beside it."""
+    entry = ShardEntry(
+        entry_id="1ris",
+        method="X-RAY",
+        resolution=2.0,
+        residue_type=protein.residue_type[:50],
+        chain=np.zeros(50, np.int64),
+        cluster=np.array([1]),
+        positions=protein.positions[:, :50],
+        mask=protein.mask[:50],
+        bfactor=np.zeros((50, 14), np.float32),
+    )
+    for split in ("train", "val"):
+        write_shard(tmp_path / "data" / f"{split}.npz", [entry], split)
+    return tmp_path
+
+
+def test_the_same_command_goes_on_with_a_run(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = folder / "run"
+    for steps in (2, 4):
+        (folder / "c.toml").write_text(CONFIG.format(steps=steps))
+        assert main(["train", str(folder / "c.toml"), "-o", str(run)]) == 0
+        assert capsys.readouterr().out.strip() == str(run / "checkpoint.pt")
+    rows = read_log(run / "train.csv")
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
+    assert (run / "learning_curve.png").stat().st_size > 1000
+    assert list((run / "tensorboard").rglob("events.*"))
+
+
+def test_a_wrong_key_is_one_line_on_stderr(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "c.toml").write_text(CONFIG.format(steps=2) + "epochs = 3\n")
+    assert main(["train", str(folder / "c.toml"), "-o", str(folder / "run")]) == 1
+    talk = capsys.readouterr().err.strip()
+    assert "unknown key 'epochs'" in talk
+    assert "\n" not in talk
+    assert not (folder / "run").exists()
+
+
+def test_the_shipped_recipe_is_a_valid_configuration() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert load_config(root / "examples" / "train_ca.toml").model.n_layers == 5
