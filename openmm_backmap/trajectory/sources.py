@@ -90,8 +90,10 @@ class MdtrajSource:
     def _make_frame(self, data: tuple, k: int, number: int) -> CGFrame:
         positions = data[0][k]
         if self._kind in (".xtc", ".trr"):
-            time, step, box = float(data[1][k]), int(data[2][k]), data[3][k]
-            box = None if not np.any(box) else np.array(box, np.float32)
+            time, step = float(data[1][k]), int(data[2][k])
+            # mdtraj gives no boxes at all where every box is zero
+            has_box = data[3] is not None and np.any(data[3][k])
+            box = np.array(data[3][k], np.float32) if has_box else None
             return CGFrame(np.array(positions, np.float32), box, step, time)
         # NetCDF (Amber): angstrom and degrees; steps are not kept
         time = 0.0 if data[1] is None else float(data[1][k])
