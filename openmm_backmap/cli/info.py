@@ -125,7 +125,7 @@ def _show_model_file(console: "Console", path: Path) -> None:
     """Print the metadata of a model file."""
     from openmm_backmap.artifact import load_engine
 
-    console.print(load_engine(path, "cpu").metadata.to_json())
+    console.print(load_engine(path, "cpu").metadata.to_json(), soft_wrap=True)
 
 
 def _show_topology(console: "Console", arguments: argparse.Namespace) -> None:
@@ -140,10 +140,11 @@ def _show_topology(console: "Console", arguments: argparse.Namespace) -> None:
     console.print(
         f"{arguments.file}: {topology.n_beads} particles, mapping "
         f"{topology.mapping.name!r}: {topology.n_residues} residues in "
-        f"{topology.n_chains} chains, {atoms.n_atoms} atoms with hydrogens"
+        f"{topology.n_chains} chains, {atoms.n_atoms} atoms with hydrogens",
+        soft_wrap=True,
     )
     if topology.skipped_summary:
-        console.print(topology.skipped_summary)
+        console.print(topology.skipped_summary, soft_wrap=True)
     table = _table("segment", "chain", "residues", "ids", "sequence")
     for segment in range(topology.n_chains):
         rows = (topology.chain_index == segment).nonzero()[0]

@@ -1,0 +1,303 @@
+"""``openmm-backmap backmap``: good input to output, bad input to one line."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+from openmm import app, unit
+
+from openmm_backmap import Backmapper
+from openmm_backmap.cli.main import main
+from openmm_backmap.testsystems import CAGoModel
+
+MODEL = "table"
+XTC_TOLERANCE_NM = 1.1e-3
+
+
+@pytest.fixture(scope="module")
+def cg(tmp_path_factory) -> Path:
+    """Make a folder with cg.pdb (1 model), ca.pdb (3 models), cg.dcd, cg.xtc (6)."""
+    folder = tmp_path_factory.mktemp("cg")
+    model = CAGoModel()
+    with open(folder / "cg.pdb", "w") as file:
+        app.PDBFile.writeFile(model.topology, model.positions, file)
+    rng = np.random.default_rng(5)
+    start = model.positions.value_in_unit(unit.nanometer)
+    xyz = start + 0.01 * rng.standard_normal((6, *start.shape))
+    topology = mdtraj.Topology.from_openmm(model.topology)
+    trajectory = mdtraj.Trajectory(xyz.astype(np.float32), topology)
+    trajectory.save_dcd(str(folder / "cg.dcd"))
+    trajectory.save_xtc(str(folder / "cg.xtc"))
+    trajectory[:3].save_pdb(str(folder / "ca.pdb"))
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def backmap(*words: object) -> int:
+    """Run the command; usage errors come back as their exit code, too."""
+    arguments = ["backmap", "--device", "cpu", *(str(word) for word in words)]
+    if "-m" not in arguments:
+        arguments += ["-m", MODEL]
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        return error.code
+
+
+def test_a_trajectory_becomes_a_trajectory_with_its_topology(cg, here, capsys) -> None:
+    assert backmap(cg / "cg.dcd", "-t", cg / "cg.pdb", "-o", "aa.xtc") == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "aa.xtc: 6 frames, 97 residues, 1647 atoms" in err
+    assert sorted(path.name for path in here.iterdir()) == ["aa.pdb", "aa.xtc"]
+    trajectory = mdtraj.load("aa.xtc", top="aa.pdb")
+    backmapper = Backmapper.from_topology(cg / "cg.pdb", MODEL, device="cpu")
+    beads = mdtraj.load(cg / "cg.dcd", top=cg / "cg.pdb").xyz
+    np.testing.assert_allclose(
+        trajectory.xyz, backmapper.backmap_positions(beads), atol=XTC_TOLERANCE_NM
+    )
+
+
+def test_models_of_a_pdb_are_frames(cg, here) -> None:
+    assert backmap(cg / "ca.pdb", "-o", "aa.pdb") == 0
+    assert mdtraj.load("aa.pdb").n_frames == 3
+    text = Path("aa.pdb").read_text()
+    assert text.count("ENDMDL") == 3 and text.rstrip().endswith("END")
+    # the confidence stands in the column of the B-factors
+    factors = {line[60:66] for line in text.splitlines() if line.startswith("ATOM")}
+    assert len(factors) > 5 and all(0.0 <= float(f) <= 1.0 for f in factors)
+
+
+@pytest.mark.parametrize("suffix", ["dcd", "xtc", "pdb", "cif"])
+def test_every_output_format_holds_the_same(cg, here, suffix) -> None:
+    assert backmap(cg / "cg.xtc", "-t", cg / "cg.pdb", "-o", f"aa.{suffix}") == 0
+    assert backmap(cg / "cg.xtc", "-t", cg / "cg.pdb", "-o", "reference.dcd") == 0
+    reference = mdtraj.load("reference.dcd", top="reference.pdb").xyz
+    if suffix == "cif":
+        cif = app.PDBxFile("aa.cif")
+        xyz = np.stack(
+            [cif.getPositions(True, k)._value for k in range(cif.getNumFrames())]
+        )
+    else:
+        top = {} if suffix == "pdb" else {"top": "aa.pdb"}
+        xyz = mdtraj.load(f"aa.{suffix}", **top).xyz
+    np.testing.assert_allclose(xyz, reference, atol=XTC_TOLERANCE_NM)
+
+
+def test_frames_are_chosen_by_start_stop_and_stride(cg, here) -> None:
+    top = ("-t", cg / "cg.pdb")
+    assert backmap(cg / "cg.dcd", *top, "-o", "all.dcd", "--chunk", 2) == 0
+    some = ("--start", 1, "--stop", 6, "-s", 2)
+    assert backmap(cg / "cg.dcd", *top, "-o", "some.dcd", *some, "-c", 1) == 0
+    whole = mdtraj.load("all.dcd", top="all.pdb").xyz
+    part = mdtraj.load("some.dcd", top="some.pdb").xyz
+    np.testing.assert_allclose(part, whole[1:6:2], atol=3e-5)
+
+
+def test_several_trajectories_are_read_one_after_another(cg, here, monkeypatch) -> None:
+    names = [cg / "cg.dcd", cg / "cg.xtc"]
+    assert backmap(*names, "-t", cg / "cg.pdb", "-o", "both.xtc") == 0
+    assert mdtraj.load("both.xtc", top="both.pdb").n_frames == 12
+    monkeypatch.setattr("sys.stdin", [f"{name}\n" for name in names])
+    assert backmap("-", "-t", cg / "cg.pdb", "-o", "list.xtc") == 0
+    assert Path("list.xtc").read_bytes() == Path("both.xtc").read_bytes()
+
+
+def test_samples_follow_the_seed(cg, here) -> None:
+    words = (cg / "ca.pdb", "--samples", 2)
+    for name, seed in (("a.dcd", 1), ("b.dcd", 1), ("c.dcd", 2)):
+        assert backmap(*words, "--seed", seed, "-o", name) == 0
+    a, b, c = (
+        mdtraj.load(f"{name}.dcd", top=f"{name}.pdb").xyz for name in ("a", "b", "c")
+    )
+    assert len(a) == 6
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.05 and np.abs(a[0] - a[1]).max() > 0.05
+
+
+def test_minimized_frames_and_metrics_stand_beside(cg, here) -> None:
+    words = ("--stop", 1, "--minimize", "--metrics", "checks.csv", "--threads", 1)
+    assert backmap(cg / "ca.pdb", "-o", "aa.xtc", *words) == 0
+    assert sorted(path.name for path in here.iterdir()) == [
+        "aa.pdb", "aa.xtc", "aa_minimized.xtc", "checks.csv",
+    ]  # fmt: skip
+    with open("checks.csv", newline="") as file:
+        raw, relaxed = csv.DictReader(file)
+    assert (raw["stage"], relaxed["stage"]) == ("model", "minimized")
+    assert float(relaxed["energy_after"]) < float(relaxed["energy_before"])
+    assert mdtraj.load("aa_minimized.xtc", top="aa.pdb").n_frames == 1
+
+
+def test_heavy_atoms_only_and_a_topology_elsewhere(cg, here) -> None:
+    words = ("--no-hydrogens", "--output-topology", "top.cif")
+    assert backmap(cg / "ca.pdb", "-o", "aa.dcd", *words) == 0
+    topology = app.PDBxFile("top.cif").topology
+    assert {atom.element.symbol for atom in topology.atoms()} <= set("CNOS")
+    assert not Path("aa.pdb").exists()
+
+
+def test_a_sequence_is_enough_for_a_trajectory(cg, here) -> None:
+    sequence = Backmapper.from_topology(cg / "cg.pdb", MODEL).cg_topology.sequence(0)
+    Path("s6.fasta").write_text(f">S6\n{sequence}\n")
+    assert backmap(cg / "cg.dcd", "--sequence", "s6.fasta", "-o", "aa.xtc") == 0
+    assert mdtraj.load("aa.xtc", top="aa.pdb").n_frames == 6
+
+
+def test_verbose_shows_the_traceback_and_quiet_words_do_not(cg, here, capsys) -> None:
+    words = (cg / "cg.dcd", "-t", "no.pdb", "-o", "aa.xtc")
+    assert backmap(*words) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert backmap(*words, "-v") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def write_bad_input(folder: Path, cg: Path) -> None:
+    """Write one file for each thing that can be wrong with input."""
+    lines = (cg / "cg.pdb").read_text().splitlines(keepends=True)
+    atoms = [line for line in lines if line.startswith("ATOM")]
+    (folder / "short.pdb").write_text("".join(atoms[:50]) + "END\n")
+    (folder / "empty.pdb").write_text("")
+    (folder / "empty.dcd").write_text("")
+    (folder / "noise.dcd").write_bytes(bytes(range(256)) * 40)
+    unknown = "".join(atoms).replace(atoms[4][17:20], "XYZ")
+    (folder / "unknown.pdb").write_text(unknown + "END\n")
+    no_ca = "".join(line.replace(" CA ", " CB ") for line in atoms)
+    (folder / "no_ca.pdb").write_text(no_ca + "END\n")
+    water = atoms[0].replace(" CA ", " O  ").replace(atoms[0][17:20], "HOH")
+    (folder / "water.pdb").write_text(water + "END\n")
+    xyz = mdtraj.load(cg / "cg.dcd", top=cg / "cg.pdb").xyz
+    xyz[2, 7] = np.nan
+    np.save(folder / "nan.npy", xyz)
+
+
+BAD = {
+    "missing topology": (["CG/cg.dcd"], 2, "holds no topology: say which one with -t"),
+    "no such topology": (["CG/cg.dcd", "-t", "no.pdb"], 1, "no.pdb: no such file"),
+    "no such trajectory": (["no.dcd", "-t", "CG/cg.pdb"], 1, "no.dcd: no such file"),
+    "another atom count": (["CG/cg.dcd", "-t", "short.pdb"], 1, "97 particles"),
+    "NaN beads": (["nan.npy", "-t", "CG/cg.pdb"], 1, "step 2: bead of residue"),
+    "unknown residue": (["unknown.pdb"], 1, "XYZ"),
+    "no CA bead": (["no_ca.pdb"], 1, "CA"),
+    "nothing but water": (["water.pdb"], 1, "HOH"),
+    "an empty structure": (["empty.pdb"], 1, "empty"),
+    "an empty trajectory": (["empty.dcd", "-t", "CG/cg.pdb"], 1, "empty"),
+    "no trajectory at all": (["noise.dcd", "-t", "CG/cg.pdb"], 1, "not a DCD file"),
+    "no frame left": (["CG/cg.dcd", "-t", "CG/cg.pdb", "--start", "9"], 1, "9"),
+    "an unknown model": (["CG/ca.pdb", "-m", "cg2all"], 1, "cg2all"),
+    "an unknown chain": (["CG/ca.pdb", "--chains", "Q"], 1, "chain 'Q'"),
+    "an unknown device": (["CG/ca.pdb", "--device", "tpu9"], 1, "tpu9"),
+    "a sequence that does not fit": (["CG/ca.pdb", "--sequence", "ACD"], 1, "97"),
+    "an unknown output": (["CG/ca.pdb", "-o", "aa.trr"], 2, "unknown format '.trr'"),
+    "an unknown folder": (["CG/ca.pdb", "-o", "no/aa.pdb"], 1, "no does not exist"),
+    "no samples": (["CG/ca.pdb", "--samples", "0"], 2, "'0' came, wanted a whole"),
+    "a negative seed": (["CG/ca.pdb", "--seed", "-1"], 2, "--seed"),
+    "minimizing without hydrogens": (
+        ["CG/ca.pdb", "--minimize", "--no-hydrogens"], 2, "needs hydrogens",
+    ),
+    "no output": (["CG/ca.pdb", "-o"], 2, "-o"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_line(cg, here, capsys, case) -> None:
+    words, code, text = BAD[case]
+    write_bad_input(here, cg)
+    before = {path.name for path in here.iterdir()}
+    words = [word.replace("CG", str(cg)) for word in words]
+    if "-o" not in words:
+        words += ["-o", "aa.xtc"]
+    assert backmap(*words, "-q") == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    errors = [line for line in err.splitlines() if "error: " in line]
+    assert len(errors) == 1
+    assert text in errors[0]
+    assert "Traceback" not in err
+    left = {path.name for path in here.iterdir()} - before
+    assert left <= {"aa.partial.xtc", "aa.partial.xtc.journal", "aa.partial.pdb"}
+
+
+@pytest.mark.parametrize("existing", ["aa.xtc", "aa.pdb", "checks.csv"])
+def test_existing_output_is_refused_without_force(cg, here, capsys, existing) -> None:
+    Path(existing).write_text("precious")
+    words = (cg / "ca.pdb", "-o", "aa.xtc", "--metrics", "checks.csv")
+    assert backmap(*words) == 1
+    assert f"{existing}: exists already" in capsys.readouterr().err
+    assert Path(existing).read_text() == "precious"
+    assert [path.name for path in here.iterdir()] == [existing]
+    assert backmap(*words, "--force") == 0
+    assert mdtraj.load("aa.xtc", top="aa.pdb").n_frames == 3
+
+
+def test_a_job_that_fails_replaces_nothing_and_keeps_what_it_wrote(
+    cg, here, capsys
+) -> None:
+    write_bad_input(here, cg)
+    Path("aa.xtc").write_text("precious")
+    words = ("-t", cg / "cg.pdb", "-o", "aa.xtc", "--force", "-c", 1)
+    assert backmap("nan.npy", *words) == 1
+    err = capsys.readouterr().err
+    assert "bead of residue" in err and "kept in aa.partial.xtc" in err
+    assert Path("aa.xtc").read_text() == "precious"
+    assert mdtraj.load("aa.partial.xtc", top="aa.partial.pdb").n_frames == 2
+
+
+def test_input_is_never_replaced(cg, here, capsys) -> None:
+    ca = Path("ca.pdb")
+    ca.write_bytes((cg / "ca.pdb").read_bytes())
+    before = ca.read_bytes()
+    assert backmap("ca.pdb", "-o", "ca.pdb", "--force") == 1
+    assert "is input and output" in capsys.readouterr().err
+    # the topology beside ca.xtc would be ca.pdb, too
+    assert backmap("ca.pdb", "-o", "ca.xtc", "--force") == 1
+    assert ca.read_bytes() == before
+
+
+def test_an_interrupted_job_is_resumed(cg, here, capsys) -> None:
+    words = (cg / "cg.dcd", "-t", cg / "cg.pdb", "-c", 1, "--samples", 2)
+    assert backmap(*words, "-o", "whole.xtc", "--metrics", "whole.csv") == 0
+    code = (
+        "import os, sys\n"
+        "from openmm_backmap import pipeline\n"
+        "from openmm_backmap.cli.main import main\n"
+        "step = pipeline.Pipeline._process_step\n"
+        "def stop(self, *rest):\n"
+        "    step(self, *rest)\n"
+        "    if self.n_frames == 4: os.kill(os.getpid(), 9)\n"
+        "pipeline.Pipeline._process_step = stop\n"
+        "main(sys.argv[1:])\n"
+    )
+    rest = [*map(str, words), "-o", "aa.xtc", "--metrics", "aa.csv", "-m", MODEL]
+    killed = subprocess.run([sys.executable, "-c", code, "backmap", *rest])
+    assert killed.returncode == -9
+    assert not Path("aa.xtc").exists()
+    capsys.readouterr()
+    assert backmap(*words, "-o", "aa.xtc", "--metrics", "aa.csv") == 1
+    assert "--resume to continue that job" in capsys.readouterr().err
+    assert backmap(*words, "-o", "aa.xtc", "--metrics", "aa.csv", "--resume") == 0
+    assert "continuing after 4 of 6 frames" in capsys.readouterr().err
+    a, b = (mdtraj.load(f"{name}.xtc", top=f"{name}.pdb") for name in ("aa", "whole"))
+    np.testing.assert_allclose(a.xyz, b.xyz, atol=XTC_TOLERANCE_NM)
+    columns = [
+        [(row["step"], row["sample"]) for row in csv.DictReader(open(name))]
+        for name in ("aa.csv", "whole.csv")
+    ]
+    assert columns[0] == columns[1]
+    assert not list(here.glob("*partial*"))
+
+
+def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
+    words = (cg / "ca.pdb", "-o", "aa.xtc")
+    assert backmap(*words) == 0
+    assert backmap(*words, "--resume") == 1
+    assert "exists already" in capsys.readouterr().err
