@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from openmm_backmap.benchmark.evaluate_entries import EvaluationEntry
+from openmm_backmap.benchmark.energies import has_sound_energy, make_energy_meter
+from openmm_backmap.benchmark.evaluate_entries import GROUPS, EvaluationEntry
 from openmm_backmap.benchmark.evaluate_predict import Prediction, Predictor, draw_noise
 from openmm_backmap.benchmark.evaluate_score import (
     find_right_side_chains,
@@ -22,7 +23,15 @@ from openmm_backmap.metrics.populations import (
 )
 from openmm_backmap.units import ANGSTROM
 
-__all__ = ["EntryScore", "EvaluationSettings", "evaluate_entry", "evaluate_models"]
+__all__ = [
+    "ENERGY_FIGURE",
+    "EntryScore",
+    "EvaluationSettings",
+    "evaluate_entry",
+    "evaluate_models",
+]
+
+ENERGY_FIGURE = "energy_above_native_kcal_per_residue"
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,15 @@ class EvaluationSettings:
         each entry.
     seed : int
         Of the noise.
+    n_energies : int
+        Entries of each group whose energy is measured, see
+        `openmm_backmap.benchmark.energies`.
     """
 
     n_samples: int = 0
     noise_angstrom: tuple[float, ...] = ()
     seed: int = 0
+    n_energies: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +165,10 @@ def _measure_noise(
 
 
 def evaluate_entry(
-    predictor: Predictor, entry: EvaluationEntry, settings: EvaluationSettings
+    predictor: Predictor,
+    entry: EvaluationEntry,
+    settings: EvaluationSettings,
+    measure_energy: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> EntryScore:
     """Run a model on one entry and measure what comes out.
 
@@ -164,6 +180,9 @@ def evaluate_entry(
         The reference.
     settings : EvaluationSettings
         What is measured.
+    measure_energy : callable or None
+        From `openmm_backmap.benchmark.energies.make_energy_meter`. If None, no
+        energy is measured.
 
     Returns
     -------
@@ -187,6 +206,9 @@ def evaluate_entry(
             [_mean(score_frames(one, reference, layout)) for one in samples]
         )
         ensemble, pooled = _measure_ensemble(entry, mode.positions, samples)
+    figures = score_frames(mode.positions, reference, layout)
+    if measure_energy is not None:
+        figures[ENERGY_FIGURE] = measure_energy(mode.positions)
     has_confidence = mode.confidence is not None
     return EntryScore(
         entry_id=entry.entry_id,
@@ -194,7 +216,7 @@ def evaluate_entry(
         method=entry.source.method,
         n_residues=entry.n_residues,
         n_frames=entry.n_frames,
-        mode=_mean(score_frames(mode.positions, reference, layout)),
+        mode=_mean(figures),
         sample=sample,
         ensemble=ensemble,
         noise=_measure_noise(predictor, entry, settings),
@@ -243,10 +265,15 @@ def evaluate_models(
     """
     scores: dict[str, list[EntryScore]] = {p.name: [] for p in predictors}
     native = []
+    n_left = dict.fromkeys(GROUPS, settings.n_energies)
     for entry in entries:
+        measure_energy = None
+        if n_left[entry.group] > 0 and has_sound_energy(entry):
+            measure_energy = make_energy_meter(entry)
+            n_left[entry.group] -= 1
         for predictor in predictors:
             try:
-                score = evaluate_entry(predictor, entry, settings)
+                score = evaluate_entry(predictor, entry, settings, measure_energy)
             except BackmapError as error:
                 if on_failure is None:
                     raise

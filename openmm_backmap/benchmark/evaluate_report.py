@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from openmm_backmap._version import __version__
-from openmm_backmap.benchmark.evaluate import EntryScore
+from openmm_backmap.benchmark.evaluate import ENERGY_FIGURE, EntryScore
 from openmm_backmap.benchmark.evaluate_entries import GROUP_TITLES, GROUPS
 from openmm_backmap.benchmark.evaluate_plots import plot_report
 from openmm_backmap.metrics.calibration import (
@@ -23,6 +23,8 @@ from openmm_backmap.metrics.populations import compute_jensen_shannon
 from openmm_backmap.residues.names import CODES
 
 __all__ = ["make_report", "summarize_model", "write_markdown", "write_report"]
+
+ENERGY_MEDIAN = "energy_above_native_median_kcal_per_residue"
 
 _ROWS = (
     ("heavy_rmsd_angstrom", "heavy RMSD, symmetric (A)", 3),
@@ -46,8 +48,8 @@ _ROWS = (
     ("close_pairs_percent", "pairs under 1.2 A (%)", 3),
     ("ca_shift_angstrom", "CA moved, largest (A)", 3),
     ("missing_atoms_percent", "missing heavy atoms (%)", 2),
-    ("energy_above_native_kcal_per_residue",
-     "energy above the native's (kcal/mol a residue)", 1),
+    (ENERGY_FIGURE, "energy above the native's, mean (kcal/mol a residue)", 1),
+    (ENERGY_MEDIAN, "the same, median over entries", 1),
     ("cpu_ms_per_frame", "CPU-ms a frame", 1),
     ("cpu_ms_per_100_residues", "CPU-ms per 100 residues", 1),
 )  # fmt: skip
@@ -133,6 +135,10 @@ def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
         "n_residues": sum(s.n_residues for s in scores),
         "mode": _mean_figures([s.mode for s in scores]),
     }
+    energies = [s.mode[ENERGY_FIGURE] for s in scores if ENERGY_FIGURE in s.mode]
+    if np.isfinite(energies).any():
+        found["mode"][ENERGY_MEDIAN] = float(np.nanmedian(energies))
+        found["n_energies"] = int(np.isfinite(energies).sum())
     if cpu:
         found["mode"]["cpu_ms_per_frame"] = cpu / frames
         found["mode"]["cpu_ms_per_100_residues"] = 100.0 * cpu / rows

@@ -67,6 +67,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="at most this many entries of each group (default: all)",
     )  # fmt: skip
     add(
+        "--energies", type=natural_number, default=0, metavar="N",
+        help="measure energies before minimization of N entries of each group",
+    )  # fmt: skip
+    add(
         "--groups", type=split_commas, metavar="xray,nmr,md,disordered",
         help="only these groups (default: all)",
     )  # fmt: skip
@@ -113,7 +117,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     torch.set_num_threads(arguments.threads)
     predictors, about = _load_models(arguments)
-    settings = EvaluationSettings(arguments.samples, arguments.noise, arguments.seed)
+    settings = EvaluationSettings(
+        arguments.samples, arguments.noise, arguments.seed, arguments.energies
+    )
     entries = iterate_entries(
         arguments.data,
         arguments.split,
