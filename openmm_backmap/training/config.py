@@ -124,6 +124,9 @@ class LogConfig:
         Between validations (with the averaged weights).
     validation_batches : int
         Batches of a validation; 0 = the whole split.
+    validation_entries : int
+        Entries of the validation split that are built into atoms and
+        compared in space; 0 = none.
     tensorboard : bool
         Write event files too.
     """
@@ -132,6 +135,7 @@ class LogConfig:
     checkpoint_seconds: float = 180.0
     validation_seconds: float = 300.0
     validation_batches: int = 40
+    validation_entries: int = 20
     tensorboard: bool = True
 
 

@@ -62,11 +62,13 @@ class RunLog:
             The same names in every row of a file.
         """
         row = {"step": step, **{k: f"{v:.6g}" for k, v in values.items()}}
+        if self._columns is not None and set(row) - set(self._columns):
+            self._widen(list(row))
         new = self._columns is None
         if new:
             self._columns = list(row)
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
+            writer = csv.DictWriter(file, self._columns, restval="")
             if new:
                 writer.writeheader()
             writer.writerow(row)
@@ -74,6 +76,16 @@ class RunLog:
             for key, value in values.items():
                 self._events.add_scalar(f"{self._name}/{key}", value, step)
             self._events.flush()
+
+    def _widen(self, columns: list[str]) -> None:
+        """Give the file the columns that a newer configuration logs."""
+        rows = read_log(self.path)
+        new = [c for c in columns if c not in self._columns]
+        self._columns = [*self._columns, *new]
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
 
     def close(self) -> None:
         """Close the event file."""

@@ -5,6 +5,8 @@ all its state. Batches, noise and dropout are functions of (seed, rank, step),
 so a resumed run repeats the losses of an unbroken one.
 """
 
+import copy
+import itertools
 import json
 import os
 import time
@@ -17,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from openmm_backmap.errors import DataError
+from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.training.batches import BatchSampler, entry_batches, prefetch
 from openmm_backmap.training.checkpoint import (
     CHECKPOINT_NAME,
@@ -27,8 +30,9 @@ from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
 from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
-from openmm_backmap.training.shards import find_shards
+from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
 from openmm_backmap.training.step import HEAD_NAMES, LossStep, batch_arguments
 
 __all__ = ["Trainer", "evaluate_loss", "train"]
@@ -150,6 +154,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.residues = 0
+        self._entries: list[ShardEntry] | None = None
         self.resumed = (self.folder / CHECKPOINT_NAME).exists()
         if self.resumed:
             self._load()
@@ -208,14 +213,37 @@ class Trainer:
             save_checkpoint(self.folder, self.state())
 
     def validate(self) -> dict[str, float]:
-        """Validate with the averaged weights."""
+        """Validate with the averaged weights.
+
+        Returns
+        -------
+        dict of str to float
+            Of `evaluate_loss`, and of `summarize_scores` where entries are
+            compared in space.
+        """
+        log, step = self.config.log, self.step_module
         with self.average.applied():
-            return evaluate_loss(
-                self.step_module,
-                self.val_data,
-                self.config,
-                self.config.log.validation_batches,
+            values = evaluate_loss(
+                step, self.val_data, self.config, log.validation_batches
             )
+            if log.validation_entries > 0:
+                step.eval()
+                values |= self._score_in_space()
+                step.train()
+        return values
+
+    def _score_in_space(self) -> dict[str, float]:
+        """Backmap validation entries with the network as it is, on the CPU."""
+        if self._entries is None:
+            shards = find_shards(self.config.data.folder, "val")
+            found = (e for s in shards for e in read_shard(s))
+            usable = (e for e in found if len(e.residue_type) >= 3)
+            n = self.config.log.validation_entries
+            self._entries = list(itertools.islice(usable, n))
+        network = copy.deepcopy(self.step_module.network).cpu()
+        decoder = CADecoder(network)
+        k = self.config.data.n_neighbors
+        return summarize_scores([score_entry(decoder, e, k) for e in self._entries])
 
     def take_step(self, arguments: tuple[Tensor, ...]) -> tuple[float, Tensor]:
         """One optimizer step.

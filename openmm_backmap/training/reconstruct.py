@@ -135,6 +135,6 @@ def summarize_scores(scores: list[ReconstructionScore]) -> dict[str, float]:
     return {
         "backbone_rmsd_angstrom": float(np.mean(backbone)),
         "inside_rmsd_angstrom": float(np.mean(inside)),
-        **{f"{key}_40": float(np.mean(v)) for key, v in shares.items()},
+        **{f"{k}_40": float(np.mean(v)) if v else 0.0 for k, v in shares.items()},
         "n_entries": float(len(scores)),
     }

@@ -15,7 +15,7 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
-from openmm_backmap.training.logs import plot_learning_curve, read_log
+from openmm_backmap.training.logs import RunLog, plot_learning_curve, read_log
 from openmm_backmap.training.loop import Trainer, train
 from openmm_backmap.training.schedule import learning_rate_factor
 
@@ -104,6 +104,32 @@ def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match="cannot be read"):
         load_checkpoint(tmp_path)
+
+
+def test_validation_measures_the_backbone_in_space(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    trainer = Trainer(make_config(total_steps=40, learning_rate=5e-3), tmp_path / "a")
+    start = trainer.validate()
+    trainer.run()
+    end = trainer.validate()
+    assert trainer.step_module.training
+    assert 0.2 < end["backbone_rmsd_angstrom"] < start["backbone_rmsd_angstrom"]
+    logged = read_log(tmp_path / "a" / "validation.csv")[-1]
+    expected = end["backbone_rmsd_angstrom"]
+    assert float(logged["backbone_rmsd_angstrom"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_log_takes_up_new_columns(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, "train")
+    log.write(1, {"loss": 2.0})
+    log.write(2, {"loss": 1.0, "rmsd": 3.0})
+    log.write(3, {"loss": 0.5})
+    rows = read_log(tmp_path / "train.csv")
+    assert [row["rmsd"] for row in rows] == ["", "3", ""]
+    # a resumed run drops the rows of steps it takes again
+    RunLog(tmp_path, "train", last_step=1)
+    assert [row["step"] for row in read_log(tmp_path / "train.csv")] == ["1"]
 
 
 def test_the_run_folder_holds_its_configuration_and_curve(
