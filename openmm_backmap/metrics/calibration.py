@@ -130,7 +130,7 @@ def fit_calibration(
     y = np.array([np.mean(is_right[part]) for part in parts])
     weights = np.array([len(part) for part in parts], float)
     # equal confidences must not have two answers
-    knots, place = np.unique(x, return_inverse=True)
+    knots, place = np.unique(x.round(5), return_inverse=True)
     total = np.bincount(place, weights)
     share = np.bincount(place, weights * y) / total
     fitted = _make_rising(share, total)
