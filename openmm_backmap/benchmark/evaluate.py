@@ -144,9 +144,8 @@ def _measure_ensemble(
         divergence = compute_jensen_shannon(half, other)
         figures["chi1_jsd_reference_halves"] = float(np.nanmean(divergence))
     if len(samples) > 1:
-        figures["diversity"] = float(
-            np.nanmean(compute_diversity(samples, reference, layout))
-        )
+        diversity = compute_diversity(samples, reference, layout)
+        figures |= _mean({"diversity": diversity})
     return figures, pooled
 
 

@@ -32,7 +32,7 @@ def compute_diversity(
     Returns
     -------
     numpy.ndarray, shape (F,)
-        At most 1.
+        At most 1; nan where all samples are the reference itself.
 
     Raises
     ------
@@ -52,4 +52,7 @@ def compute_diversity(
         for i, j in combinations(range(len(samples)), 2)
     ]
     away = [compute_rmsd(sample, reference, layout) for sample in samples]
-    return 1.0 - np.mean(pairs, axis=0) / np.mean(away, axis=0)
+    apart, wrong = np.mean(pairs, axis=0), np.mean(away, axis=0)
+    is_wrong = wrong > 0.0
+    score = 1.0 - apart / np.where(is_wrong, wrong, 1.0)
+    return np.where(is_wrong, score, np.nan)

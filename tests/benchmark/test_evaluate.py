@@ -1,0 +1,214 @@
+"""Evaluation of models whose figures are known, and of the table model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from openmm_backmap.artifact import list_models, load_engine
+from openmm_backmap.benchmark.evaluate import (
+    EvaluationSettings,
+    evaluate_entry,
+    evaluate_models,
+)
+from openmm_backmap.benchmark.evaluate_entries import (
+    EvaluationEntry,
+    group_of,
+    iterate_entries,
+)
+from openmm_backmap.benchmark.evaluate_predict import EnginePredictor, draw_noise
+from openmm_backmap.benchmark.evaluate_report import (
+    make_report,
+    write_markdown,
+    write_report,
+)
+from openmm_backmap.benchmark.evaluate_score import (
+    DISTANCE_FIGURES,
+    VALIDITY_FIGURES,
+    find_ends,
+    find_right_side_chains,
+    score_frames,
+)
+from openmm_backmap.cli.main import main
+from openmm_backmap.errors import BackmapError, DataError, InputError
+from openmm_backmap.metrics import compute_chi_accuracy
+
+ASKED = {"split": "val", "n_samples": 0}
+
+
+def test_the_reference_itself_scores_perfectly(entry, make_reference):
+    score = evaluate_entry(make_reference(), entry, EvaluationSettings(n_samples=2))
+    for key in DISTANCE_FIGURES:
+        wanted = 100.0 if key.startswith("chi") else 0.0
+        assert score.mode[key] == wanted, key
+    assert set(score.mode) == {*DISTANCE_FIGURES, *VALIDITY_FIGURES}
+    assert score.mode["bonds_percent"] == 100.0
+    assert score.is_right.all()
+    # 97 residues, all with a chi1 but GLY, ALA and PRO
+    letters = [int((entry.residue_type == k).sum()) for k in (0, 7, 14)]
+    assert len(score.is_right) == 97 - sum(letters)
+    assert score.right_by_type[:, 1].sum() == len(score.is_right)
+
+
+def test_rmsd_of_shaken_atoms_is_the_noise_and_ends_are_told_apart(entry):
+    positions = entry.reference.copy()
+    ends = find_ends(entry.layout)
+    assert np.flatnonzero(ends).tolist() == [0, 96]
+    positions[:, ends, 0] += [0.0, 0.0, 0.3]
+    figures = score_frames(positions, entry.reference, entry.layout)
+    n_nco = 3 * 97
+    wanted = 3.0 * np.sqrt(2 / n_nco)
+    assert figures["backbone_nco_rmsd_angstrom"][0] == pytest.approx(wanted, rel=1e-4)
+    assert figures["backbone_nco_inside_rmsd_angstrom"][0] == 0.0
+    assert figures["side_chain_rmsd_angstrom"][0] == 0.0
+
+
+def test_right_side_chains_agree_with_chi_accuracy(entry, make_reference):
+    positions = make_reference(0.06).predict(entry, entry.ca, None).positions
+    is_right, counts = find_right_side_chains(positions, entry.reference, entry.layout)
+    chi1, chi12 = compute_chi_accuracy(positions, entry.reference, entry.layout)
+    has_chi2 = counts & np.isin(entry.residue_type, [
+        1, 2, 3, 5, 6, 8, 9, 10, 11, 12, 13, 17, 18,
+    ])  # fmt: skip
+    assert 0.3 < chi12[0] < 0.95
+    assert is_right[0, has_chi2].mean() == pytest.approx(chi12[0])
+    assert is_right[0, counts].mean() <= chi1[0] + 1e-9
+
+
+def test_atoms_not_built_are_missing_and_not_wrong(entry):
+    positions = entry.reference.copy()
+    positions[:, 10:20] = np.nan
+    figures = score_frames(positions, entry.reference, entry.layout)
+    assert figures["heavy_rmsd_angstrom"][0] == 0.0
+    assert figures["bonds_percent"][0] == 100.0
+    share = entry.layout.mask[10:20].sum() / entry.layout.mask.sum()
+    assert figures["missing_atoms_percent"][0] == pytest.approx(100.0 * share)
+
+
+def test_noise_goes_to_the_beads_only_and_is_what_was_asked(entry, make_reference):
+    model = make_reference()
+    settings = EvaluationSettings(noise_angstrom=(0.0, 0.5), seed=3)
+    score = evaluate_entry(model, entry, settings)
+    clean, noisy = (ca for ca, _ in model.seen[-2:])
+    assert np.array_equal(clean, entry.ca[:1])
+    assert np.std(noisy - clean) == pytest.approx(0.05, rel=0.1)
+    assert list(score.noise) == ["0", "0.5"]
+    assert score.noise["0"]["heavy_rmsd_angstrom"] == 0.0
+    # only CA moved, an atom in about eight
+    assert 0.0 < score.noise["0.5"]["heavy_rmsd_angstrom"] < 0.5
+    again = draw_noise(3, "1ris", "ca", shape=clean.shape)
+    assert np.allclose(noisy - clean, 0.05 * again, atol=1e-6)
+
+
+def test_methods_go_to_their_groups():
+    assert group_of("X-RAY") == group_of("UNKNOWN") == group_of("EM") == "xray"
+    assert group_of("NMR") == "nmr"
+    assert group_of("MD") == "md"
+    assert group_of("PED") == group_of("MC-ABSINTH") == "disordered"
+    assert group_of("MD", "disordered") == "disordered"
+
+
+def test_a_model_that_fails_is_left_out_and_said(entry, make_reference):
+    class Broken(make_reference):
+        def predict(self, entry, ca, sample):
+            raise BackmapError("no luck")
+
+    said = []
+    models = [make_reference(), Broken(name="broken")]
+    scores, native = evaluate_models(
+        models, [entry], EvaluationSettings(),
+        on_failure=lambda name, entry, error: said.append((name, str(error))),
+    )  # fmt: skip
+    assert said == [("broken", "no luck")]
+    assert [len(rows) for rows in scores.values()] == [1, 0]
+    assert native[0].mode["bonds_percent"] > 99.0
+    with pytest.raises(BackmapError, match="no luck"):
+        evaluate_models(models, [entry], EvaluationSettings())
+
+
+def test_the_report_has_rows_for_all_models_and_valid_json(
+    entry, make_reference, tmp_path
+):
+    models = [make_reference(), make_reference(0.03, "shaken")]
+    settings = EvaluationSettings(n_samples=2, noise_angstrom=(0.1,))
+    scores, native = evaluate_models(models, [entry], settings)
+    report = make_report(scores, native, {**ASKED, "n_samples": 2}, {})
+    group = report["models"]["shaken"]["groups"]["xray"]
+    assert group["mode"]["cpu_ms_per_frame"] == pytest.approx(500.0)
+    assert group["mode"]["cpu_ms_per_100_residues"] == pytest.approx(500.0 / 0.97)
+    confidence = group["confidence"]
+    gap = abs(confidence["share_right"] - 0.75)
+    assert confidence["expected_calibration_error"] == pytest.approx(gap)
+    assert report["models"]["reference"]["calibration"]["probability"] == [1.0]
+    files = write_report(report, tmp_path)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["models"]["shaken"]["groups"]["xray"]["n_entries"] == 1
+    text = (tmp_path / "evaluation.md").read_text()
+    assert text == write_markdown(report)
+    assert "| shaken, one sample |" in text
+    assert "diversity" in text
+    names = {path.name for path in files}
+    assert {"calibration_shaken.json", "evaluation_calibration.png"} <= names
+
+
+@pytest.fixture
+def table():
+    if "table" not in list_models():
+        pytest.skip("the table model is not packaged")
+    return EnginePredictor("table", load_engine("table", "cpu"))
+
+
+def test_samples_depend_on_their_number_and_not_on_the_batch(table, entry):
+    first = table.predict(entry, entry.ca, 0).positions
+    again = table.predict(entry, entry.ca, 0).positions
+    other = table.predict(entry, entry.ca, 1).positions
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).max() > 0.05
+
+
+def test_the_table_model_is_as_good_as_a_table_should_be(table, entry):
+    score = evaluate_entry(table, entry, EvaluationSettings())
+    assert score.mode["backbone_nco_rmsd_angstrom"] < 0.6
+    assert score.mode["chi1_40_percent"] > 50.0
+    assert score.mode["peptides_percent"] == 100.0
+    assert score.mode["wrong_hands"] == 0.0
+
+
+def test_gaps_in_the_beads_end_segments(protein, entry):
+    positions = protein.positions.copy()
+    positions[:, 50:] += np.float32(2.0)
+    moved = EvaluationEntry(
+        type(entry.source)(**{**vars(entry.source), "positions": positions}), "xray"
+    )
+    assert moved.bead_segment.tolist() == [0] * 50 + [1] * 47
+    assert moved.layout.chain_index.tolist() == [0] * 50 + [1] * 47
+    assert entry.bead_segment.max() == 0
+
+
+def test_entries_of_a_split_are_the_same_ones_every_time(shared):
+    folder = shared / "data"
+    options = {"max_entries": 2, "max_frames": 3, "max_residues": 120}
+    found = list(iterate_entries(folder, "test", **options))
+    counts = {group: sum(e.group == group for e in found) for group in ("xray", "nmr")}
+    assert counts == {"xray": 2, "nmr": 2}
+    assert max(e.n_frames for e in found) == 3
+    again = [e.entry_id for e in iterate_entries(folder, "test", **options)]
+    assert again == [e.entry_id for e in found]
+    with pytest.raises(InputError, match="'pets' is unknown"):
+        next(iterate_entries(folder, "test", groups=["pets"]))
+    with pytest.raises(DataError, match="no entry of 3 to 5 residues"):
+        next(iterate_entries(folder, "test", max_residues=5, groups=["nmr"]))
+
+
+def test_command_writes_a_report(shared, table, tmp_path, capsys):
+    words = ["evaluate", "-m", "table", "--data", str(shared / "data")]
+    words += ["--entries", "1", "--max-residues", "80", "--groups", "xray", "-q"]
+    assert main([*words, "--samples", "2", "-o", str(tmp_path)]) == 0
+    assert "heavy RMSD" in capsys.readouterr().out
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["models"]["table"]["groups"]["xray"]["n_entries"] == 1
+
+
+def test_command_says_what_is_missing(shared, capsys):
+    assert main(["evaluate", "--data", str(shared / "data")]) == 1
+    assert "give --model" in capsys.readouterr().err
