@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from openmm_backmap.artifact import list_models, load_engine
+from openmm_backmap.artifact import list_models
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
-from openmm_backmap.backmapper_input import as_cg_topology, choose_model
+from openmm_backmap.backmapper_input import as_cg_topology, share_engine
 from openmm_backmap.errors import InputError, ModelError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
@@ -156,7 +156,7 @@ class Backmapper:
         ModelError
             If the model is unknown or meant for another mapping.
         """
-        engine = load_engine(choose_model(model), device)
+        engine = share_engine(model, device)
         cg_topology = as_cg_topology(
             topology,
             mapping=engine.metadata.mapping if mapping is None else mapping,

@@ -1,17 +1,30 @@
 """What comes into the Backmapper: topologies and frames, checked."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from openmm_backmap.artifact import list_models
+from openmm_backmap.artifact import (
+    Engine,
+    choose_device,
+    find_model,
+    list_models,
+    load_engine,
+)
 from openmm_backmap.errors import GeometryError, InputError
 from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
 
-__all__ = ["PREFERRED_MODELS", "as_cg_topology", "check_frame", "choose_model"]
+__all__ = [
+    "PREFERRED_MODELS",
+    "as_cg_topology",
+    "check_frame",
+    "choose_model",
+    "share_engine",
+]
 
 PREFERRED_MODELS = ("ca", "table")
 """Packaged models for CA beads, the best one first."""
@@ -34,6 +47,39 @@ def choose_model(model: str | Path | None) -> str | Path:
         return model
     installed = list_models()
     return next((m for m in PREFERRED_MODELS if m in installed), PREFERRED_MODELS[0])
+
+
+def share_engine(model: str | Path | None, device: str) -> Engine:
+    """Load a model, or give the one that is loaded already.
+
+    The first two passes of a TorchScript model compile it, which takes more
+    time than hundreds of frames; many reporters in a process share that.
+
+    Parameters
+    ----------
+    model : str or Path or None
+        See `choose_model`.
+    device : str
+        See `openmm_backmap.artifact.choose_device`.
+
+    Returns
+    -------
+    Engine
+        It keeps no state between passes, so threads may share it.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or device.
+    """
+    path = find_model(choose_model(model)).resolve()
+    return _load(path, path.stat().st_mtime_ns, str(choose_device(device)))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path, changed: int, device: str) -> Engine:
+    """Load a model file; a file that changed is loaded anew."""
+    return load_engine(path, device)
 
 
 def as_cg_topology(topology: Any, **options: Any) -> CGTopology:

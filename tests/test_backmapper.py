@@ -1,5 +1,7 @@
 """The Backmapper: same atoms whatever the batch, whole chains in any box."""
 
+import os
+
 import mdtraj
 import numpy as np
 import openmm
@@ -8,6 +10,7 @@ import torch
 from openmm import app
 
 from openmm_backmap import Backmapper, CGFrame, CGTopology
+from openmm_backmap.artifact import find_model
 from openmm_backmap.backmapper_batch import draw_noise
 from openmm_backmap.errors import GeometryError, InputError, ModelError, TopologyError
 
@@ -283,3 +286,17 @@ def test_openmm_mdtraj_and_file_give_the_same_topology(protein_path) -> None:
 def test_a_ready_topology_is_taken_as_it_is() -> None:
     topology = CGTopology.from_sequence(["ACD", "EFG"])
     assert Backmapper.from_topology(topology, MODEL).cg_topology is topology
+
+
+def test_a_model_is_loaded_once_for_a_process(protein_path, tmp_path) -> None:
+    first = Backmapper.from_topology(protein_path, MODEL, device="cpu")
+    second = Backmapper.from_topology(protein_path, MODEL, device="cpu")
+    assert first.engine is second.engine
+    # a file that changes is another model
+    copy = tmp_path / "model.pt"
+    copy.write_bytes(find_model(MODEL).read_bytes())
+    third = Backmapper.from_topology(protein_path, copy, device="cpu")
+    os.utime(copy, ns=(1, 1))
+    fourth = Backmapper.from_topology(protein_path, copy, device="cpu")
+    assert third.engine is not first.engine
+    assert fourth.engine is not third.engine
