@@ -197,6 +197,8 @@ class CAModel(nn.Module):
             is_cis,
             residue_type,
             chain_index,
+            neighbor_index,
+            box,
             self.ramachandran,
             self.packer.builder(),
             self.planes,

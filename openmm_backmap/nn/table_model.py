@@ -81,6 +81,8 @@ class TableModel(nn.Module):
             is_cis,
             residue_type,
             chain_index,
+            neighbor_index,
+            box,
             self.ramachandran,
             self.packer.builder(),
             self.planes,

@@ -1,9 +1,11 @@
-"""Choosing the peptide planes of a chain together.
+"""Choosing the peptide planes of all chains together.
 
 Every peptide unit comes with a few candidate planes (azimuth, twist, log p).
 Two units that meet in a residue decide its N-CA-C angle, phi and psi, so the
 chain is a hidden Markov model: the best planes come from the Viterbi
 algorithm, a sample from forward filtering and backward sampling, both exact.
+Overlaps with units far along the chain and with other chains enter in a second
+round, against the planes chosen in the first.
 
 References
 ----------
@@ -16,9 +18,18 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from openmm_backmap.builder.backbone import build_units, has_next
+from openmm_backmap.builder.backbone import (
+    build_units,
+    has_next,
+    place_carbonyl_oxygen,
+)
 from openmm_backmap.builder.tables import BuilderTables
-from openmm_backmap.geometry.vectors import compute_angle, compute_dihedral
+from openmm_backmap.geometry.vectors import (
+    compute_angle,
+    compute_dihedral,
+    normalize,
+)
+from openmm_backmap.packing.plane_clash import compute_far_energy, compute_near_energy
 
 __all__ = ["PlaneSettings", "choose_planes", "ramachandran_class"]
 
@@ -29,6 +40,10 @@ class PlaneSettings(NamedTuple):
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
+    clash_slope: float = 80.0  # nats per nm of overlap
+    clash_ceiling: float = 10.0  # nats an atom pair
+    n_rounds: int = 2  # passes over the chain; later ones see all other chains
+    n_near: int = 16  # nearest residues whose backbone a plane must avoid
 
 
 def ramachandran_class(residue_type: Tensor, chain_index: Tensor) -> Tensor:
@@ -53,6 +68,7 @@ def ramachandran_class(residue_type: Tensor, chain_index: Tensor) -> Tensor:
 def _meeting_energy(
     ca: Tensor,
     carbon: Tensor,
+    oxygen: Tensor,
     next_n: Tensor,
     residue_type: Tensor,
     chain_index: Tensor,
@@ -82,6 +98,24 @@ def _meeting_energy(
     log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
     log_p = log_p.clamp(min=settings.ramachandran_floor)
     energy = 0.5 * strain * strain - settings.ramachandran_weight * log_p
+    # CB on the L side, as `place_cb` has it for most residues
+    to_n = normalize(nitrogen - center)
+    to_c = normalize(this_c - center)
+    normal = normalize(torch.linalg.cross(to_n, to_c, dim=-1))
+    cb = center - 0.0938 * normalize(to_n + to_c) + 0.1210 * normal
+    has_cb = (residue_type != 7).to(ca.dtype).view(1, -1, 1, 1)
+    energy = energy + compute_near_energy(
+        torch.roll(ca, 1, 1).unsqueeze(2).unsqueeze(2).expand(shape),
+        before_c,
+        torch.roll(oxygen, 1, 1).unsqueeze(3).expand(shape),
+        this_c,
+        oxygen.unsqueeze(2).expand(shape),
+        cb,
+        torch.roll(ca, -1, 1).unsqueeze(2).unsqueeze(2).expand(shape),
+        has_cb,
+        settings.clash_slope,
+        settings.clash_ceiling,
+    )
     return energy * inner.to(ca.dtype).view(1, -1, 1, 1)
 
 
@@ -97,6 +131,56 @@ def _segment_grid(chain_index: Tensor) -> tuple[Tensor, Tensor]:
     return residue, inside
 
 
+def _solve_chain(
+    own: Tensor,
+    energy: Tensor,
+    grid: Tensor,
+    inside: Tensor,
+    noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+) -> Tensor:
+    """Best or sampled planes (F, R) of unary scores and meeting energies."""
+    frames, residues, n_planes = own.shape[0], own.shape[1], own.shape[2]
+    n_segments, longest = grid.shape[0], grid.shape[1]
+    step_energy = energy[:, grid]  # (F, S, L, P, P)
+    step_own = own[:, grid] * inside.to(own.dtype).unsqueeze(-1)
+    step_energy = step_energy * inside.to(own.dtype).unsqueeze(-1).unsqueeze(-1)
+    sample = noise is not None
+    score = step_own[:, :, 0]
+    messages: list[Tensor] = [score]
+    for k in range(1, longest):
+        joint = score.unsqueeze(-1) - step_energy[:, :, k]
+        if sample:
+            score = torch.logsumexp(joint, 2) + step_own[:, :, k]
+        else:
+            score = joint.amax(2) + step_own[:, :, k]
+        messages.append(score)
+    uniform = torch.zeros(frames, n_segments, longest, device=own.device)
+    if noise is not None:
+        uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))[:, grid]
+    picks: list[Tensor] = []
+    total = messages[longest - 1]
+    for back in range(longest):
+        k = longest - 1 - back
+        if back > 0:
+            after = picks[back - 1].view(frames, n_segments, 1, 1)
+            column = step_energy[:, :, k + 1].gather(
+                3, after.expand(-1, -1, n_planes, -1)
+            )
+            total = messages[k] - column.squeeze(3)
+        if sample:
+            weight = torch.softmax(total, -1)
+            below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
+            pick = below.sum(-1).clamp(max=n_planes - 1)
+        else:
+            pick = total.argmax(-1)
+        picks.append(pick)
+    picks.reverse()
+    choice = torch.zeros(frames, residues, dtype=torch.long, device=own.device)
+    found = torch.stack(picks, -1)  # (F, S, L)
+    choice[:, grid[inside]] = found[:, inside]
+    return choice
+
+
 def choose_planes(
     ca: Tensor,
     alpha: Tensor,
@@ -105,6 +189,8 @@ def choose_planes(
     is_cis: Tensor,
     residue_type: Tensor,
     chain_index: Tensor,
+    neighbor_index: Tensor,
+    box: Tensor,
     ramachandran: Tensor,
     tables: BuilderTables,
     settings: PlaneSettings,
@@ -124,6 +210,10 @@ def choose_planes(
         Cis units.
     residue_type, chain_index : torch.Tensor, shape (R,), int64
         Type and segment of each residue.
+    neighbor_index : torch.Tensor, shape (F, R, K), int64
+        Nearest residues by CA, -1 padded.
+    box : torch.Tensor, shape (F, 3, 3)
+        Box vectors as rows in nm, zeros for none.
     ramachandran : torch.Tensor, shape (4, B, B)
         log p of phi (row) and psi relative to its maximum, by class.
     tables : BuilderTables
@@ -153,9 +243,11 @@ def choose_planes(
     )
     carbon = carbon.view(frames, n_planes, residues, 3).transpose(1, 2)
     next_n = next_n.view(frames, n_planes, residues, 3).transpose(1, 2)
+    oxygen = place_carbonyl_oxygen(ca.unsqueeze(2), carbon, next_n)
     energy = _meeting_energy(
         ca,
         carbon,
+        oxygen,
         next_n,
         residue_type,
         chain_index,
@@ -163,46 +255,25 @@ def choose_planes(
         tables,
         settings,
     )
-    # the unit behind the last residue of a segment does not exist
-    own = log_p * has_next(chain_index).to(log_p.dtype).view(1, -1, 1)
+    joined = has_next(chain_index)
+    own = log_p * joined.to(log_p.dtype).view(1, -1, 1)
     grid, inside = _segment_grid(chain_index)
-    n_segments, longest = grid.shape[0], grid.shape[1]
-    step_energy = energy[:, grid]  # (F, S, L, P, P)
-    step_own = own[:, grid] * inside.to(own.dtype).unsqueeze(-1)
-    step_energy = step_energy * inside.to(own.dtype).unsqueeze(-1).unsqueeze(-1)
-    sample = noise is not None
-    score = step_own[:, :, 0]
-    messages: list[Tensor] = [score]
-    for k in range(1, longest):
-        joint = score.unsqueeze(-1) - step_energy[:, :, k]
-        if sample:
-            score = torch.logsumexp(joint, 2) + step_own[:, :, k]
-        else:
-            score = joint.amax(2) + step_own[:, :, k]
-        messages.append(score)
-    uniform = torch.zeros(frames, n_segments, longest, device=ca.device)
-    if noise is not None:
-        uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))[:, grid]
-    picks: list[Tensor] = []
-    total = messages[longest - 1]
-    for back in range(longest):
-        k = longest - 1 - back
-        if back > 0:
-            after = picks[back - 1].view(frames, n_segments, 1, 1)
-            column = step_energy[:, :, k + 1].gather(
-                3, after.expand(-1, -1, n_planes, -1)
-            )
-            total = messages[k] - column.squeeze(3)
-        if sample:
-            weight = torch.softmax(total, -1)
-            below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
-            pick = below.sum(-1).clamp(max=n_planes - 1)
-        else:
-            pick = total.argmax(-1)
-        picks.append(pick)
-    picks.reverse()
-    choice = torch.zeros(frames, residues, dtype=torch.long, device=ca.device)
-    found = torch.stack(picks, -1)  # (F, S, L)
-    choice[:, grid[inside]] = found[:, inside]
+    choice = _solve_chain(own, energy, grid, inside, noise)
+    near = neighbor_index[:, :, : settings.n_near]
+    for _ in range(settings.n_rounds - 1):
+        far = compute_far_energy(
+            carbon,
+            oxygen,
+            next_n,
+            choice,
+            ca,
+            joined,
+            chain_index,
+            near,
+            box,
+            settings.clash_slope,
+            settings.clash_ceiling,
+        )
+        choice = _solve_chain(own - far, energy, grid, inside, noise)
     index = choice.unsqueeze(-1)
     return alpha.gather(2, index).squeeze(2), twist.gather(2, index).squeeze(2)

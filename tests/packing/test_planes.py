@@ -5,8 +5,13 @@ import itertools
 import numpy as np
 import torch
 
-from openmm_backmap.builder.backbone import build_units, has_next
+from openmm_backmap.builder.backbone import (
+    build_units,
+    has_next,
+    place_carbonyl_oxygen,
+)
 from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.packing.planes import (
     PlaneSettings,
     _meeting_energy,
@@ -28,6 +33,11 @@ def problem(rng: np.random.Generator, n: int, n_planes: int, frames: int = 1):
     return ca, alpha, twist, log_p, kind, rama
 
 
+def nobody(frames: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """No neighbours and no box: the chain alone decides."""
+    return torch.full((frames, n, 1), -1), torch.zeros(frames, 3, 3)
+
+
 def chain_score(ca, alpha, twist, log_p, kind, segment, rama, pick) -> float:
     """Score of one assignment, by the definition and not by messages."""
     tables = load_builder_tables()
@@ -35,9 +45,10 @@ def chain_score(ca, alpha, twist, log_p, kind, segment, rama, pick) -> float:
     a, t = alpha.gather(2, index).squeeze(2), twist.gather(2, index).squeeze(2)
     cis = torch.zeros_like(a, dtype=torch.bool)
     carbon, next_n = build_units(ca, a, t, cis, kind, segment, tables)
+    oxygen = place_carbonyl_oxygen(ca, carbon, next_n)
     energy = _meeting_energy(
-        ca, carbon[:, :, None], next_n[:, :, None], kind, segment, rama, tables,
-        PlaneSettings(),
+        ca, carbon[:, :, None], oxygen[:, :, None], next_n[:, :, None],
+        kind, segment, rama, tables, PlaneSettings(),
     )  # fmt: skip
     own = log_p.gather(2, index).squeeze(2)[:, has_next(segment)].sum()
     return float(own - energy.sum())
@@ -52,7 +63,7 @@ def test_the_chosen_planes_are_the_best_of_all(rng) -> None:
     )
     a, t = choose_planes(
         ca, alpha, twist, log_p, torch.zeros(1, 7, dtype=torch.bool), kind, segment,
-        rama, load_builder_tables(), PlaneSettings(), None,
+        *nobody(1, 7), rama, load_builder_tables(), PlaneSettings(), None,
     )  # fmt: skip
     inner = has_next(segment)
     index = torch.tensor(best).view(1, -1, 1)
@@ -73,8 +84,8 @@ def test_samples_follow_the_weights_of_the_chain(rng) -> None:
     a, _ = choose_planes(
         ca.expand(frames, -1, -1), alpha.expand(frames, -1, -1),
         twist.expand(frames, -1, -1), log_p.expand(frames, -1, -1),
-        torch.zeros(frames, 4, dtype=torch.bool), kind, segment, rama,
-        load_builder_tables(), PlaneSettings(), noise,
+        torch.zeros(frames, 4, dtype=torch.bool), kind, segment,
+        *nobody(frames, 4), rama, load_builder_tables(), PlaneSettings(), noise,
     )  # fmt: skip
     code = (a[:, :3, None] == alpha[:, :3]).long().argmax(-1) @ torch.tensor([4, 2, 1])
     seen = np.bincount(code.numpy(), minlength=8) / frames
@@ -87,11 +98,14 @@ def test_a_frame_does_not_depend_on_its_batch(rng) -> None:
     tables = load_builder_tables()
     cis = torch.zeros(4, 30, dtype=torch.bool)
     noise = torch.from_numpy(rng.normal(size=(4, 30))).float()
+    neighbors = torch.from_numpy(find_neighbors(ca.numpy(), 16, 1.2))
+    box = torch.zeros(4, 3, 3)
     for draw in (None, noise):
         rows = [
             choose_planes(
-                ca[s], alpha[s], twist[s], log_p[s], cis[s], kind, segment, rama,
-                tables, PlaneSettings(), None if draw is None else draw[s],
+                ca[s], alpha[s], twist[s], log_p[s], cis[s], kind, segment,
+                neighbors[s], box[s], rama, tables, PlaneSettings(),
+                None if draw is None else draw[s],
             )[0]
             for s in (slice(0, 4), slice(2, 3))
         ]  # fmt: skip
@@ -102,3 +116,44 @@ def test_ramachandran_classes() -> None:
     kind = torch.tensor([0, 14, 7, 0, 14, 14])
     segment = torch.tensor([0, 0, 0, 0, 1, 1])
     assert ramachandran_class(kind, segment).tolist() == [3, 2, 1, 0, 2, 2]
+
+
+def test_planes_keep_off_a_strand_that_cannot_move() -> None:
+    n = 8
+    ca = torch.zeros(1, 2 * n, 3)
+    ca[0, :n, 0] = ca[0, n:, 0] = torch.arange(n) * 0.34
+    ca[0, :n, 1] = ca[0, n:, 1] = (torch.arange(n) % 2) * 0.17
+    ca[0, n:, 2] = 0.45
+    segment = torch.tensor([0] * n + [1] * n)
+    kind = torch.zeros(2 * n, dtype=torch.long)
+    alpha = torch.linspace(-3.0, 3.0, 13).expand(1, 2 * n, 13).contiguous()
+    twist = torch.zeros_like(alpha)
+    cis = torch.zeros(1, 2 * n, dtype=torch.bool)
+    neighbors = torch.from_numpy(find_neighbors(ca.numpy(), 10, 1.2))
+    tables = load_builder_tables()
+
+    def closest(rounds: int, height: float, period: float, held: int) -> float:
+        log_p = torch.zeros_like(alpha)
+        log_p[:, n:] = -60.0
+        log_p[:, n:, held] = 0.0  # the second strand has one plane
+        place = ca.clone()
+        place[:, n:, 2] = height
+        box = torch.eye(3)[None] * period
+        a, t = choose_planes(
+            place, alpha, twist, log_p, cis, kind, segment, neighbors, box,
+            torch.zeros(4, 36, 36), tables, PlaneSettings(n_rounds=rounds), None,
+        )  # fmt: skip
+        carbon, next_n = build_units(place, a, t, cis, kind, segment, tables)
+        oxygen = place_carbonyl_oxygen(place, carbon, next_n)
+        atoms = torch.cat((oxygen, carbon, next_n), 0)
+        delta = atoms[:, None, : n - 1, None] - atoms[None, :, None, n : 2 * n - 1]
+        if period > 0:
+            delta = delta - period * torch.round(delta / period)
+        return delta.norm(dim=-1).min().item()
+
+    held = min(range(13), key=lambda k: closest(1, 0.45, 0.0, k))
+    blind = closest(1, 0.45, 0.0, held)
+    assert blind < 0.24
+    assert closest(2, 0.45, 0.0, held) > blind + 0.02
+    # the same strand, seen through the box
+    assert closest(2, 0.45 - 6.0, 6.0, held) > blind + 0.02
