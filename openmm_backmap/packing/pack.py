@@ -89,7 +89,7 @@ def pack(
         Ideal geometry.
     tables : PackingTables
         Constants of the packing.
-    pair_energy : torch.Tensor, shape (14, 14, 10)
+    pair_energy : torch.Tensor, shape (26, 26, 16)
         Learned pair energy in nats.
     settings : PackingSettings
         Weights.
@@ -201,7 +201,7 @@ class Packer(torch.nn.Module):
     ----------
     settings : PackingSettings or None
         Weights. If None, the defaults.
-    pair_energy : torch.Tensor or None, shape (14, 14, 10)
+    pair_energy : torch.Tensor or None, shape (26, 26, 16)
         Learned pair energy in nats. If None, zero.
     """
 

@@ -27,14 +27,14 @@ __all__ = [
     "make_empty_pair_energy",
 ]
 
-N_DISTANCE_BINS = 10
-"""Distance bins of the learned pair energy."""
+N_DISTANCE_BINS = 16
+"""Distance bins of the learned pair energy: below 2.2 A, then 0.2 A each."""
 
 
 class EnergyWeights(NamedTuple):
     """The energy of an atom pair: soft overlap plus scaled learned energy."""
 
-    table: torch.Tensor  # (14, 14, 10) nats by atom types and distance bin
+    table: torch.Tensor  # (26, 26, 16) nats by atom types and distance bin
     scale: float  # of the table; 0 leaves it out
     slope: float  # nats per nm of overlap
     ceiling: float  # nats, highest overlap energy of an atom pair
@@ -45,7 +45,7 @@ def make_empty_pair_energy() -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor, shape (14, 14, 10)
+    torch.Tensor, shape (26, 26, 16)
         In nats.
     """
     return torch.zeros(N_ATOM_TYPES, N_ATOM_TYPES, N_DISTANCE_BINS)
@@ -81,7 +81,7 @@ def look_up_pair_energy(
 
     Parameters
     ----------
-    table : torch.Tensor, shape (14, 14, 10)
+    table : torch.Tensor, shape (26, 26, 16)
         Energy in nats by type, type and distance bin; symmetric in the types.
     type_a, type_b : torch.Tensor, shape (N,), int64
         Index into `ATOM_TYPES`.

@@ -31,23 +31,36 @@ __all__ = [
 
 _ANGSTROM = 0.1
 
-ATOM_TYPES = (
-    "backbone N", "backbone CA", "backbone C", "backbone O", "aliphatic C",
-    "aromatic C", "polar C", "carboxyl C", "amide N", "charged N", "aromatic N",
-    "hydroxyl O", "carboxyl or amide O", "S",
-)  # fmt: skip
-"""Fourteen heavy-atom types of the learned pair energy."""
+_BACKBONE = ("N", "CA", "C", "O", "CB")
+
+_TYPES = {
+    "methyl C": "ILE:CD1 ILE:CG2 LEU:CD1 LEU:CD2 VAL:CG1 VAL:CG2 THR:CG2 MET:CE",
+    "aliphatic C": "LYS:CG LYS:CD ARG:CG GLN:CG GLU:CG PRO:CG ILE:CG1 MET:CG LEU:CG",
+    "aromatic CH": "PHE:CD1 PHE:CD2 PHE:CE1 PHE:CE2 PHE:CZ TYR:CD1 TYR:CD2 TYR:CE1 "
+                   "TYR:CE2 TRP:CD1 TRP:CE3 TRP:CZ2 TRP:CZ3 TRP:CH2",
+    "aromatic C": "PHE:CG TYR:CG TYR:CZ TRP:CG TRP:CD2 TRP:CE2 HIS:CG",
+    "imidazole CH": "HIS:CD2 HIS:CE1", "C beside N": "LYS:CE ARG:CD PRO:CD",
+    "carboxyl C": "ASP:CG GLU:CD", "amide C": "ASN:CG GLN:CD",
+    "guanidinium C": "ARG:CZ", "amide N": "ASN:ND2 GLN:NE2", "ammonium N": "LYS:NZ",
+    "guanidinium NH2": "ARG:NH1 ARG:NH2", "guanidinium NH": "ARG:NE",
+    "imidazole N": "HIS:ND1 HIS:NE2", "indole N": "TRP:NE1",
+    "hydroxyl O": "SER:OG THR:OG1", "phenol O": "TYR:OH",
+    "carboxyl O": "ASP:OD1 ASP:OD2 GLU:OE1 GLU:OE2", "amide O": "ASN:OD1 GLN:OE1",
+    "thiol S": "CYS:SG", "thioether S": "MET:SD",
+}  # fmt: skip
+
+ATOM_TYPES = (*(f"backbone {name}" for name in _BACKBONE), *_TYPES)
+"""Heavy-atom types of the learned pair energy."""
 
 N_ATOM_TYPES = len(ATOM_TYPES)
 
+_TYPE_OF = {
+    atom: len(_BACKBONE) + k
+    for k, atoms in enumerate(_TYPES.values())
+    for atom in atoms.split()
+}
+
 _POLAR = ("N", "O", "S")
-_CHARGED_N = ("ARG NE", "ARG NH1", "ARG NH2", "LYS NZ")
-_AROMATIC_N = ("HIS ND1", "HIS NE2", "TRP NE1")
-_CARBOXYL_C = ("ASP CG", "GLU CD", "ASN CG", "GLN CD", "ARG CZ")
-_POLAR_C = (
-    "SER CB", "THR CB", "LYS CE", "ARG CD", "MET CE", "MET CG", "CYS CB", "PRO CD",
-)  # fmt: skip
-_AROMATIC = ("PHE", "TYR", "TRP", "HIS")
 
 
 class PackingTables(NamedTuple):
@@ -86,18 +99,9 @@ def atom_type_of(residue_name: str, atom_name: str) -> int:
     int
         Index into `ATOM_TYPES`.
     """
-    key = f"{residue_name} {atom_name}"
-    if atom_name in ("N", "CA", "C", "O"):
-        return ("N", "CA", "C", "O").index(atom_name)
-    if atom_name[0] == "S":
-        return 13
-    if atom_name[0] == "O":
-        return 11 if residue_name in ("SER", "THR", "TYR") else 12
-    if atom_name[0] == "N":
-        return 9 if key in _CHARGED_N else 10 if key in _AROMATIC_N else 8
-    if residue_name in _AROMATIC and atom_name != "CB":
-        return 5
-    return 7 if key in _CARBOXYL_C else 6 if key in _POLAR_C else 4
+    if atom_name in _BACKBONE:
+        return _BACKBONE.index(atom_name)
+    return _TYPE_OF[f"{residue_name}:{atom_name}"]
 
 
 def _chi_moves(residue_type: int) -> list[list[bool]]:

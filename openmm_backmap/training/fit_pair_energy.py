@@ -284,7 +284,7 @@ def fit_pair_energy(
 
     Returns
     -------
-    table : torch.Tensor, shape (14, 14, 10)
+    table : torch.Tensor, shape (26, 26, 16)
         Symmetric, in nats.
     log_p_weight : float
         Weight of log p beside it.
