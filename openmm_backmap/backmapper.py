@@ -1,6 +1,6 @@
 """The service that turns coarse-grained frames into all-atom frames."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ class Backmapper:
         A loaded model, see `openmm_backmap.artifact.load_engine`.
     hydrogens : bool, optional
         Whether hydrogens (pH 7 templates) are added.
+    histidine, disulfides
+        Protonation of histidines and bonded pairs of cysteines by residue
+        index, see `AtomTopology.from_cg_topology`.
     seed : int, optional
         Seed of the noise of samples; the mode (`samples` None) uses none.
     threads : int, optional
@@ -64,6 +67,8 @@ class Backmapper:
         engine: Any,
         *,
         hydrogens: bool = True,
+        histidine: str | Mapping[int, str] = "HIE",
+        disulfides: Sequence[tuple[int, int]] = (),
         seed: int = 0,
         threads: int | None = None,
         wrap_chains: bool = False,
@@ -88,7 +93,10 @@ class Backmapper:
         self.hydrogens = hydrogens
         self.batch_residues = batch_residues
         self.atom_topology = AtomTopology.from_cg_topology(
-            cg_topology, hydrogens=hydrogens
+            cg_topology,
+            hydrogens=hydrogens,
+            histidine=histidine,
+            disulfides=disulfides,
         )
         self._runner = BatchRunner(
             self.atom_topology,
@@ -129,7 +137,8 @@ class Backmapper:
         sequence : str or list of str or Path, optional
             The true sequence where residue names do not tell it.
         mapping : str or CGMapping, optional
-            The CG mapping.  If None, that of the model.
+            The CG mapping.  If None, that of the model; with a warning where
+            beads named CA look like centres of mass.
         positions : numpy.ndarray, shape (B, 3), optional
             One frame in nm; helps to split chains that share an id.
         box : numpy.ndarray, shape (3, 3), optional
@@ -157,9 +166,12 @@ class Backmapper:
             If the model is unknown or meant for another mapping.
         """
         engine = share_engine(model, device)
+        # CA beads are what most people have: there the mapping may go unsaid
+        if mapping is None and engine.metadata.mapping != "ca":
+            mapping = engine.metadata.mapping
         cg_topology = as_cg_topology(
             topology,
-            mapping=engine.metadata.mapping if mapping is None else mapping,
+            mapping=mapping,
             sequence=sequence,
             positions=positions,
             box=box,

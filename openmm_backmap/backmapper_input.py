@@ -1,6 +1,7 @@
 """What comes into the Backmapper: topologies and frames, checked."""
 
 import functools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from openmm_backmap.artifact import (
     list_models,
     load_engine,
 )
-from openmm_backmap.errors import GeometryError, InputError
+from openmm_backmap.errors import BackmapWarning, GeometryError, InputError
 from openmm_backmap.frames import CGFrame
+from openmm_backmap.geometry.periodic import unwrap_chains
+from openmm_backmap.mapping.bead_kind import find_com_residues
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
 
@@ -24,6 +27,7 @@ __all__ = [
     "check_frame",
     "choose_model",
     "share_engine",
+    "warn_of_centres_of_mass",
 ]
 
 PREFERRED_MODELS = ("ca", "table")
@@ -90,8 +94,9 @@ def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
     topology : openmm.app.Topology, mdtraj.Topology, CGTopology, Path or str
         An object, a topology file, or a sequence in one-letter code.
     **options
-        Keywords of `CGTopology.from_openmm`: `mapping`, `sequence`,
-        `positions`, `system`, `strict`.
+        Keywords of `CGTopology.from_openmm`: `mapping` (if None, "ca", with a
+        warning where the beads look like something else), `sequence`,
+        `positions`, `box`, `system`, `strict`.
 
     Returns
     -------
@@ -100,21 +105,65 @@ def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
     """
     if isinstance(topology, CGTopology):
         return topology
+    is_chosen = options.get("mapping") is not None
+    if not is_chosen:
+        options["mapping"] = "ca"
     if isinstance(topology, str | Path):
         text = str(topology)
         if "." not in text and text.isalpha() and text.isupper():
-            return CGTopology.from_sequence(text)
+            return CGTopology.from_sequence(text, mapping=options["mapping"])
         topology, first = read_topology(topology)
         if options.get("positions") is None:
             options["positions"] = first
     if hasattr(topology, "getNumAtoms"):
-        return CGTopology.from_openmm(topology, **options)
-    if hasattr(topology, "n_atoms"):
-        return CGTopology.from_mdtraj(topology, **options)
-    raise InputError(
-        f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
-        "Topology, a CGTopology, a file or a sequence"
-    )
+        cg_topology = CGTopology.from_openmm(topology, **options)
+    elif hasattr(topology, "n_atoms"):
+        cg_topology = CGTopology.from_mdtraj(topology, **options)
+    else:
+        raise InputError(
+            f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
+            "Topology, a CGTopology, a file or a sequence"
+        )
+    positions, box = options.get("positions"), options.get("box")
+    if positions is not None and not is_chosen:
+        if box is None and hasattr(topology, "getPeriodicBoxVectors"):
+            vectors = topology.getPeriodicBoxVectors()
+            box = None if vectors is None else np.array(vectors._value)
+        warn_of_centres_of_mass(cg_topology, positions, box)
+    return cg_topology
+
+
+def warn_of_centres_of_mass(
+    topology: CGTopology, positions: np.ndarray, box: np.ndarray | None
+) -> None:
+    """Warn if beads that are taken for CA look like centres of mass.
+
+    CALVADOS 3 calls the centres of mass of folded domains CA, too; taken for
+    CA they put the atoms about 0.1 nm off.
+
+    Parameters
+    ----------
+    topology : CGTopology
+        With CA beads.
+    positions : numpy.ndarray, shape (B, 3)
+        One frame in nm.
+    box : numpy.ndarray or None, shape (3, 3)
+        Its box vectors in nm.
+    """
+    beads = topology.bead_positions(np.asarray(positions)[None])[:, :, 0]
+    if not np.isfinite(beads).all():
+        return
+    beads = unwrap_chains(beads, topology.chain_index, box)
+    n_odd = int(find_com_residues(beads, topology.chain_index).sum())
+    if n_odd:
+        warnings.warn(
+            f"{n_odd} of {topology.n_residues} residues: their beads lie like centres "
+            "of mass, not like CA; taken for CA, which puts their atoms about 0.1 nm "
+            'off. Use a model for such beads, or say mapping "ca" to go without this '
+            "warning",
+            BackmapWarning,
+            stacklevel=4,
+        )
 
 
 def check_frame(frame: CGFrame, topology: CGTopology) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,6 +82,10 @@ class BackmapReporter:
         What the beads are.  If None, what the model is made for.
     hydrogens : bool, optional
         Whether hydrogens are added.
+    histidine : str or dict, optional
+        "HIE", "HID" or "HIP", for all histidines or by residue index.
+    disulfides : sequence of tuple of int, optional
+        Pairs of cysteines that are bonded, by residue index.
     strict : bool, optional
         Whether particles that are not protein are an error instead of being
         left out with a warning.
@@ -132,6 +136,8 @@ class BackmapReporter:
         sequence: Any = None,
         mapping: Any = None,
         hydrogens: bool = True,
+        histidine: str | Mapping[int, str] = "HIE",
+        disulfides: Sequence[tuple[int, int]] = (),
         strict: bool = False,
         background: bool = True,
         queueSize: int = 32,
@@ -166,6 +172,8 @@ class BackmapReporter:
                 "mapping": mapping,
                 "strict": strict,
                 "hydrogens": hydrogens,
+                "histidine": histidine,
+                "disulfides": disulfides,
                 "threads": check_positive("threads", threads),
                 "wrap_chains": bool(enforcePeriodicBox),
             },

@@ -1,6 +1,7 @@
 """The Backmapper: same atoms whatever the batch, whole chains in any box."""
 
 import os
+import warnings
 
 import mdtraj
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from openmm import app
 
-from openmm_backmap import Backmapper, CGFrame, CGTopology
+from openmm_backmap import Backmapper, BackmapWarning, CGFrame, CGTopology
 from openmm_backmap.artifact import find_model
 from openmm_backmap.backmapper_batch import draw_noise
 from openmm_backmap.errors import GeometryError, InputError, ModelError, TopologyError
+from openmm_backmap.trajectory import read_cg_frames
 
 MODEL = "table"
 # float32 sums in another order, at 5 nm from the origin
@@ -300,3 +302,40 @@ def test_a_model_is_loaded_once_for_a_process(protein_path, tmp_path) -> None:
     fourth = Backmapper.from_topology(protein_path, copy, device="cpu")
     assert third.engine is not first.engine
     assert fourth.engine is not third.engine
+
+
+def read_case(shared, name, topology, trajectory):
+    folder = shared / "cases" / name
+    return folder / topology, next(read_cg_frames(folder / trajectory, stop=1))[0]
+
+
+def test_centres_of_mass_named_ca_are_noticed(shared) -> None:
+    top, _ = read_case(shared, "calvados3_hnRNPA1S", "top.pdb", "hnRNPA1S.dcd")
+    with pytest.warns(BackmapWarning, match="of 314 residues: .* centres of mass"):
+        Backmapper.from_topology(top, MODEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Backmapper.from_topology(top, MODEL, mapping="ca")
+
+
+def test_soft_and_disordered_ca_beads_raise_no_alarm(shared) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, top, trajectory in (
+            ("openabc_moff_hp1a_dimer", "start.pdb", "traj.dcd"),
+            ("calvados2_A1SLCD", "top.pdb", "A1SLCD.dcd"),
+        ):
+            top, frame = read_case(shared, name, top, trajectory)
+            backmapper = Backmapper.from_topology(
+                top, MODEL, positions=frame.positions, box=frame.box, threads=1
+            )
+            atoms = backmapper.backmap([frame])[0]
+            assert np.isfinite(atoms.positions).all()
+
+
+def test_protonation_and_disulfides_are_chosen(protein_path) -> None:
+    sequence = "ACHAC"
+    backmapper = Backmapper.from_topology(
+        sequence, MODEL, histidine="HIP", disulfides=[(1, 4)]
+    )
+    assert backmapper.atom_topology.variant == ("ALA", "CYX", "HIP", "ALA", "CYX")

@@ -173,6 +173,7 @@ def _make_backmapper(
     from openmm_backmap.backmapper import Backmapper
     from openmm_backmap.mapping.cg_topology import CGTopology
     from openmm_backmap.mapping.subset import select_chains
+    from openmm_backmap.trajectory import read_cg_frames
 
     def select(topology: CGTopology) -> CGTopology:
         if arguments.chains is None:
@@ -182,6 +183,11 @@ def _make_backmapper(
     topology: Any = arguments.top or paths[0]
     if arguments.top is None and paths[0].suffix.lower() not in _HOLD_TOPOLOGY:
         topology = CGTopology.from_sequence(arguments.sequence)
+    options = {}
+    if arguments.top is not None and Path(arguments.top).suffix.lower() == ".psf":
+        # a PSF holds no positions, which tell where chains end
+        frame = next(read_cg_frames(paths, stop=1, chunk=1))[0]
+        options = {"positions": frame.positions, "box": frame.box}
     backmapper = Backmapper.from_topology(
         Path(topology) if isinstance(topology, str) else topology,
         arguments.model,
@@ -194,6 +200,7 @@ def _make_backmapper(
         seed=arguments.seed,
         threads=arguments.threads,
         wrap_chains=arguments.wrap,
+        **options,
     )
     if backmapper.cg_topology.skipped_summary:
         _say(backmapper.cg_topology.skipped_summary)

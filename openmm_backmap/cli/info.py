@@ -35,7 +35,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "model file, what it is understood as.",
     )
     parser.add_argument("file", nargs="?", help="a topology or a model (.pt)")
-    parser.add_argument("--mapping", default="ca", help="what the beads are")
+    parser.add_argument("--mapping", help="what the beads are (default: CA)")
     parser.add_argument(
         "--sequence",
         type=parse_sequence,
