@@ -1,6 +1,6 @@
 """Reading the ragged npz shards of all-atom structures (format: data README)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,7 +183,12 @@ def read_shard(path: Path | str) -> Iterator[ShardEntry]:
         )
 
 
-def write_shard(path: Path | str, entries: Sequence[ShardEntry], split: str) -> Path:
+def write_shard(
+    path: Path | str,
+    entries: Sequence[ShardEntry],
+    split: str,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write entries in the training form.
 
     Parameters
@@ -194,6 +199,8 @@ def write_shard(path: Path | str, entries: Sequence[ShardEntry], split: str) -> 
         Structures. Coordinates are kept to 0.001 A, B-factors to 1.
     split : str
         "train", "val" or "test".
+    extra : mapping of str to numpy.ndarray or None
+        More arrays of the form, such as resnum. If None, there are none.
 
     Returns
     -------
@@ -251,6 +258,7 @@ def write_shard(path: Path | str, entries: Sequence[ShardEntry], split: str) -> 
         "ca_delta": np.concatenate(delta),
         "off_lo": np.concatenate(low),
         "off_hi": np.concatenate(high),
+        **(extra or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
