@@ -71,7 +71,7 @@ setup(
     package_data={
         "": ["py.typed"],
         "openmm_backmap.weights": ["*.pt", "*.json", "*.npz", "*.md"],
-        "openmm_backmap.data": ["*.pdb", "*.xml", "*.json", "*.npz", "*.md"],
+        "openmm_backmap.data": ["*.pdb", "*.xml", "*.json", "*.npz", "*.md", "*.gz"],
         "openmm_backmap.residues": ["*.json", "*.npz"],
         "openmm_backmap.packing": ["*.json", "*.npz"],
         "openmm_backmap.builder": ["*.json", "*.npz"],

@@ -172,6 +172,17 @@ def _read_residues(model: Any) -> tuple[dict[tuple, tuple], int]:
     return found, n_skipped
 
 
+def _find_resolution(path: Path, structure: Any) -> float:
+    """Resolution in angstrom, 0 if there is none; gemmi misses that of EM maps."""
+    import gemmi
+
+    if structure.resolution or ".cif" not in path.name.lower():
+        return float(structure.resolution)
+    block = gemmi.cif.read(str(path)).sole_block()
+    text = block.find_value("_em_3d_reconstruction.resolution") or "."
+    return 0.0 if text in ".?" else float(text)
+
+
 def read_structure(path: Path | str, *, max_models: int = 60) -> RawStructure:
     """Read a PDB or mmCIF file, all of its models, alternative atoms resolved.
 
@@ -237,7 +248,7 @@ def read_structure(path: Path | str, *, max_models: int = 60) -> RawStructure:
         source=path.name,
         pdb_id=pdb_id if len(pdb_id) == 4 and pdb_id[0].isdigit() else "",
         method=method,
-        resolution=float(structure.resolution) or float("nan"),
+        resolution=_find_resolution(path, structure) or float("nan"),
         positions=positions,
         bfactor=bfactor,
         residue_type=np.array([_TYPE[models[0][0][k][0]] for k in keys], np.int64),
