@@ -4,6 +4,9 @@ Candidates of a residue that agree in chi1 share the atoms chi1 places, and so
 on along the chain: the position of an atom is stored once for the first
 candidate that has it. Energies are computed between these atoms, and carried
 to candidates through `CandidateAtoms.cell_candidate` and `cell_atom`.
+
+The atoms of a residue fill blocks of equal width, so that distances between two
+blocks are one dense operation; places left over hold points far away.
 """
 
 from typing import NamedTuple
@@ -13,8 +16,8 @@ import torch
 from openmm_backmap.packing.tables import PackingTables
 
 __all__ = [
+    "BlockedPoints",
     "CandidateAtoms",
-    "PointGroups",
     "compute_reach",
     "list_backbone",
     "list_candidate_atoms",
@@ -22,71 +25,92 @@ __all__ = [
 ]
 
 
-class PointGroups(NamedTuple):
-    """Points in groups of consecutive indices, each group inside a sphere.
+class BlockedPoints(NamedTuple):
+    """Points in blocks of equal width, consecutive blocks in groups.
 
-    G groups (one a residue of each frame), N points, all in nm.
+    L blocks of width W, G groups (one a residue of each frame); lengths in nm.
+    Point w of block l has the index l W + w. Blocks lie along the last axis, so
+    that arithmetic on many blocks runs over long rows.
     """
 
-    x: torch.Tensor  # (N,)
-    y: torch.Tensor  # (N,)
-    z: torch.Tensor  # (N,)
-    first: torch.Tensor  # (G,) int64
-    count: torch.Tensor  # (G,) int64
-    center: torch.Tensor  # (3, G)
-    reach: torch.Tensor  # (G,)
+    x: torch.Tensor  # (W, L), far away in empty places
+    y: torch.Tensor  # (W, L)
+    z: torch.Tensor  # (W, L)
+    center: torch.Tensor  # (3, L)
+    reach: torch.Tensor  # (L,)
+    first_block: torch.Tensor  # (G,) int64
+    n_blocks: torch.Tensor  # (G,) int64
+    group_center: torch.Tensor  # (3, G)
+    group_reach: torch.Tensor  # (G,)
 
 
 class CandidateAtoms(NamedTuple):
     """The distinct side-chain atoms of all candidates, sorted by residue.
 
-    N atoms, M cells: one (candidate, atom) incidence each.
+    N places for atoms (L W of `points`), M cells: one (candidate, atom)
+    incidence each.
     """
 
-    points: PointGroups
+    points: BlockedPoints
     residue: torch.Tensor  # (N,) int64 index into frames x residues
-    slot: torch.Tensor  # (N,) int64
-    residue_type: torch.Tensor  # (N,) int64
+    code: torch.Tensor  # (N,) int64, 14 x residue type + slot
     cell_candidate: torch.Tensor  # (M,) int64 index into frames x residues x candidates
     cell_atom: torch.Tensor  # (M,) int64
 
 
-def compute_spheres(
-    x: torch.Tensor, y: torch.Tensor, z: torch.Tensor, group: torch.Tensor, n: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Bound groups of points by spheres around their centroids.
+def block_points(
+    points: torch.Tensor, place: torch.Tensor, n_blocks: torch.Tensor, width: int
+) -> BlockedPoints:
+    """Put points into blocks and bound blocks and groups by spheres.
 
     Parameters
     ----------
-    x, y, z : torch.Tensor, shape (N,)
-        Points in nm.
-    group : torch.Tensor, shape (N,), int64
-        Group of each point.
-    n : int
-        Number of groups G.
+    points : torch.Tensor, shape (N, 3)
+        In nm.
+    place : torch.Tensor, shape (N,), int64
+        Where each point goes among the L x width places.
+    n_blocks : torch.Tensor, shape (G,), int64
+        Blocks of each group.
+    width : int
+        Places in a block.
 
     Returns
     -------
-    count : torch.Tensor, shape (G,), int64
-        Points in each group.
-    center : torch.Tensor, shape (3, G)
-        Centroids in nm; zero for an empty group.
-    reach : torch.Tensor, shape (G,)
-        Radii in nm; zero for an empty group.
+    BlockedPoints
+        With group spheres around the mean of the block centres.
     """
-    count = torch.zeros(n, dtype=torch.int64, device=x.device)
-    count = count.scatter_add(0, group, torch.ones_like(group))
-    weight = 1.0 / count.clamp(min=1).to(x.dtype)
-    zero = torch.zeros(n, dtype=x.dtype, device=x.device)
-    cx = zero.scatter_add(0, group, x) * weight
-    cy = zero.scatter_add(0, group, y) * weight
-    cz = zero.scatter_add(0, group, z) * weight
-    dx = x - cx.index_select(0, group)
-    dy = y - cy.index_select(0, group)
-    dz = z - cz.index_select(0, group)
-    square = dx * dx + dy * dy + dz * dz
-    reach = zero.scatter_reduce(0, group, square, "amax", include_self=True)
-    return count, torch.stack([cx, cy, cz]), reach.sqrt()
+    total = int(n_blocks.sum()) * width
+    device, n_groups = points.device, n_blocks.numel()
+    # empty places lie apart from everything and from one another
+    away = 1.0e4 + 10.0 * torch.arange(total, dtype=points.dtype, device=device)
+    blocked = away.expand(3, -1).index_copy(1, place, points.t())
+    used = torch.zeros(total, dtype=points.dtype, device=device)
+    used = used.index_fill(0, place, 1.0).view(-1, width)
+    blocked = blocked.view(3, -1, width)
+    count = used.sum(1)
+    center = (blocked * used).sum(2) / count.clamp(min=1.0)
+    offset = (blocked - center.unsqueeze(2)) * used
+    reach = (offset * offset).sum(0).amax(1).sqrt()
+    number = torch.arange(n_groups, device=device)
+    group = torch.repeat_interleave(number, n_blocks, output_size=count.numel())
+    zero = torch.zeros(3, n_groups, dtype=points.dtype, device=device)
+    index = group.unsqueeze(0).expand(3, -1)
+    share = 1.0 / n_blocks.clamp(min=1).to(points.dtype)
+    group_center = zero.scatter_add(1, index, center) * share
+    offset = center - group_center.index_select(1, group)
+    outer = (offset * offset).sum(0).sqrt() + reach
+    group_reach = zero[0].scatter_reduce(0, group, outer, "amax", include_self=True)
+    return BlockedPoints(
+        x=blocked[0].t().contiguous(),
+        y=blocked[1].t().contiguous(),
+        z=blocked[2].t().contiguous(),
+        center=center,
+        reach=reach,
+        first_block=n_blocks.cumsum(0) - n_blocks,
+        n_blocks=n_blocks,
+        group_center=group_center,
+        group_reach=group_reach,
+    )
 
 
 def list_candidate_atoms(
@@ -96,6 +120,7 @@ def list_candidate_atoms(
     residue_type: torch.Tensor,
     same_as: torch.Tensor,
     n_groups: int,
+    width: int,
     tables: PackingTables,
 ) -> CandidateAtoms:
     """Flatten built candidates to distinct side-chain atoms.
@@ -114,6 +139,8 @@ def list_candidate_atoms(
         First candidate in the list that agrees up to chi 1, 2, 3, 4.
     n_groups : int
         Frames x residues.
+    width : int
+        Atoms in a block: 8 suits many candidates, 4 a single one.
     tables : PackingTables
         Constants.
 
@@ -122,47 +149,47 @@ def list_candidate_atoms(
     CandidateAtoms
         Sorted by residue, then candidate, then slot.
     """
-    n_backbone = 5
-    n_side = positions.size(1) - n_backbone
-    n_candidates = positions.size(0)
+    n_side = 9  # slots beyond N, CA, C, O and CB
     device = positions.device
-    mask = tables.atom_mask.index_select(0, residue_type)[:, n_backbone:]
-    depth = tables.chi_depth.index_select(0, residue_type)[:, n_backbone:]
+    mask = tables.atom_mask.index_select(0, residue_type)[:, 5:]
+    depth = tables.chi_depth.index_select(0, residue_type)[:, 5:]
     owner = same_as.gather(1, depth - 1)  # (P, 9)
-    own = torch.arange(n_candidates, device=device).unsqueeze(1)
-    is_first = mask & (owner == own)
-    atom_of_cell = is_first.flatten().cumsum(0) - 1  # valid where is_first
-    where = torch.nonzero(is_first.flatten()).flatten()
+    own = torch.arange(positions.size(0), device=device).unsqueeze(1)
+    where = torch.nonzero((mask & (owner == own)).flatten()).flatten()
     row = torch.div(where, n_side, rounding_mode="floor")
-    slot = where - row * n_side + n_backbone
-    flat = positions[:, n_backbone:].reshape(-1, 3)
-    x = flat[:, 0].contiguous().index_select(0, where)
-    y = flat[:, 1].contiguous().index_select(0, where)
-    z = flat[:, 2].contiguous().index_select(0, where)
+    slot = where - row * n_side + 5
     atom_residue = residue.index_select(0, row)
-    count, center, reach = compute_spheres(x, y, z, atom_residue, n_groups)
+    count = torch.zeros(n_groups, dtype=torch.int64, device=device)
+    count = count.scatter_add(0, atom_residue, torch.ones_like(row))
+    n_blocks = torch.div(count + width - 1, width, rounding_mode="floor")
+    # atoms move up by the places left empty before their residue
+    padding = (n_blocks * width).cumsum(0) - n_blocks * width - count.cumsum(0) + count
+    place = torch.arange(row.numel(), device=device)
+    place = place + padding.index_select(0, atom_residue)
+    flat = positions[:, 5:].reshape(-1, 3)
+    xyz = torch.stack(
+        [
+            flat[:, 0].index_select(0, where),
+            flat[:, 1].index_select(0, where),
+            flat[:, 2].index_select(0, where),
+        ],
+        1,
+    )
+    points = block_points(xyz, place, n_blocks, width)
+    blank = torch.zeros(points.x.numel(), dtype=torch.int64, device=device)
+    code = residue_type.index_select(0, row) * 14 + slot
 
+    atom_of_cell = torch.zeros(mask.numel(), dtype=torch.int64, device=device)
+    atom_of_cell = atom_of_cell.index_copy(0, where, place)
     cell = torch.nonzero(mask.flatten()).flatten()
     cell_row = torch.div(cell, n_side, rounding_mode="floor")
-    cell_slot = cell - cell_row * n_side
-    cell_owner = owner.flatten().index_select(0, cell)
-    cell_atom = atom_of_cell.index_select(0, cell_owner * n_side + cell_slot)
-    points = PointGroups(
-        x=x,
-        y=y,
-        z=z,
-        first=count.cumsum(0) - count,
-        count=count,
-        center=center,
-        reach=reach,
-    )
+    first = owner.flatten().index_select(0, cell) * n_side + cell - cell_row * n_side
     return CandidateAtoms(
         points=points,
-        residue=atom_residue,
-        slot=slot,
-        residue_type=residue_type.index_select(0, row),
+        residue=blank.index_copy(0, place, atom_residue),
+        code=blank.index_copy(0, place, code),
         cell_candidate=candidate.index_select(0, cell_row),
-        cell_atom=cell_atom,
+        cell_atom=atom_of_cell.index_select(0, first),
     )
 
 
@@ -188,12 +215,12 @@ def list_side_chains(
     rows = torch.arange(positions.size(0), device=positions.device)
     alone = rows.unsqueeze(1).expand(-1, 4)
     return list_candidate_atoms(
-        positions, rows, rows, residue_type, alone, positions.size(0), tables
+        positions, rows, rows, residue_type, alone, positions.size(0), 4, tables
     )
 
 
-def list_backbone(backbone: torch.Tensor, has_beta: torch.Tensor) -> PointGroups:
-    """List the backbone atoms N, CA, C, O and CB as point groups.
+def list_backbone(backbone: torch.Tensor, has_beta: torch.Tensor) -> BlockedPoints:
+    """List the backbone atoms N, CA, C, O and CB as one block a residue.
 
     Parameters
     ----------
@@ -204,38 +231,42 @@ def list_backbone(backbone: torch.Tensor, has_beta: torch.Tensor) -> PointGroups
 
     Returns
     -------
-    PointGroups
-        Five points a group (the last one unused for glycine), around CA.
+    BlockedPoints
+        Blocks of width 5 around CA.
     """
     n_frames, n_residues = backbone.size(0), backbone.size(1)
     n_groups = n_frames * n_residues
     points = backbone.reshape(n_groups, 5, 3)
-    center = points[:, 1]
-    offset = points - center.unsqueeze(1)
-    square = offset[:, :, 0] ** 2 + offset[:, :, 1] ** 2 + offset[:, :, 2] ** 2
     beta = has_beta.unsqueeze(0).expand(n_frames, n_residues).reshape(-1)
+    offset = points - points[:, 1:2]
+    square = (offset * offset).sum(2)
     reach = square[:, :4].amax(1)
     reach = torch.where(beta, torch.maximum(reach, square[:, 4]), reach).sqrt()
-    flat = points.reshape(-1, 3)
-    return PointGroups(
-        x=flat[:, 0].contiguous(),
-        y=flat[:, 1].contiguous(),
-        z=flat[:, 2].contiguous(),
-        first=torch.arange(n_groups, device=backbone.device) * 5,
-        count=4 + beta.to(torch.int64),
-        center=center.t().contiguous(),
+    number = torch.arange(n_groups, device=backbone.device)
+    center = points[:, 1].t().contiguous()
+    blocked = points.permute(2, 0, 1).contiguous()
+    blocked[:, :, 4] = torch.where(beta, blocked[:, :, 4], -1.0e4)
+    return BlockedPoints(
+        x=blocked[0].t().contiguous(),
+        y=blocked[1].t().contiguous(),
+        z=blocked[2].t().contiguous(),
+        center=center,
         reach=reach,
+        first_block=number,
+        n_blocks=torch.ones_like(number),
+        group_center=center,
+        group_reach=reach,
     )
 
 
-def compute_reach(side_chains: PointGroups, backbone: PointGroups) -> torch.Tensor:
+def compute_reach(side_chains: BlockedPoints, backbone: BlockedPoints) -> torch.Tensor:
     """Bound all atoms of residues by spheres around CA.
 
     Parameters
     ----------
-    side_chains : PointGroups
+    side_chains : BlockedPoints
         Side-chain atoms of G residues.
-    backbone : PointGroups
+    backbone : BlockedPoints
         Backbone atoms, centred on CA.
 
     Returns
@@ -243,7 +274,7 @@ def compute_reach(side_chains: PointGroups, backbone: PointGroups) -> torch.Tens
     torch.Tensor, shape (G,)
         Radii in nm.
     """
-    offset = side_chains.center - backbone.center
-    outer = offset.square().sum(0).sqrt() + side_chains.reach
-    outer = outer * (side_chains.count > 0).to(outer.dtype)
-    return torch.maximum(outer, backbone.reach)
+    offset = side_chains.group_center - backbone.group_center
+    outer = (offset * offset).sum(0).sqrt() + side_chains.group_reach
+    outer = outer * (side_chains.n_blocks > 0).to(outer.dtype)
+    return torch.maximum(outer, backbone.group_reach)

@@ -8,7 +8,7 @@ from torch import Tensor
 from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.builder.tables import BuilderTables
 from openmm_backmap.packing import constants
-from openmm_backmap.packing.atoms import PointGroups, list_side_chains
+from openmm_backmap.packing.atoms import BlockedPoints, list_side_chains
 from openmm_backmap.packing.clash import compute_overlap
 from openmm_backmap.packing.contacts import Surroundings
 from openmm_backmap.packing.pair_energy import (
@@ -72,7 +72,7 @@ def list_levers(residue: Tensor, residue_type: Tensor, tables: PackingTables) ->
 
 def list_atom_pairs(
     positions: Tensor,
-    backbone: PointGroups,
+    backbone: BlockedPoints,
     near: Surroundings,
     tables: PackingTables,
     margin: float,
@@ -83,10 +83,10 @@ def list_atom_pairs(
     ----------
     positions : torch.Tensor, shape (G, 14, 3)
         Heavy atoms in nm.
-    backbone : PointGroups
+    backbone : BlockedPoints
         N, CA, C, O and CB of G residues.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     tables : PackingTables
         Constants.
     margin : float
@@ -100,7 +100,7 @@ def list_atom_pairs(
     skin = 0.1
     reach = constants.CLASH_CUTOFF + margin + skin
     atoms = list_side_chains(positions, near.residue_type, tables)
-    index = atoms.residue * 14 + atoms.slot
+    index = atoms.residue * 14 + torch.remainder(atoms.code, 14)
     a, b, distance, image = find_allowed_backbone_pairs(
         atoms, backbone, near, tables, reach
     )
@@ -224,7 +224,7 @@ def find_active_residues(positions: Tensor, pairs: AtomPairs) -> Tensor:
 
 def clean_up(
     backbone: Tensor,
-    backbone_points: PointGroups,
+    backbone_points: BlockedPoints,
     chi: Tensor,
     near: Surroundings,
     builder: BuilderTables,
@@ -244,12 +244,12 @@ def clean_up(
     ----------
     backbone : torch.Tensor, shape (G, 5, 3)
         N, CA, C, O and CB in nm.
-    backbone_points : PointGroups
+    backbone_points : BlockedPoints
         The same as points.
     chi : torch.Tensor, shape (G, 4)
         Side chains in radians.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     builder : BuilderTables
         Ideal geometry.
     tables : PackingTables

@@ -11,6 +11,8 @@ __all__ = [
     "DISULFIDE_LONG",
     "DISULFIDE_SHORT",
     "FIRST_EDGE",
+    "GRID_STEP",
+    "LEAST_ENERGY",
     "N_BACKBONE",
     "N_SLOTS",
     "PAIR_CUTOFF",
@@ -54,3 +56,9 @@ DISULFIDE_LONG = 0.25
 
 DISULFIDE_ENERGY = -2.0
 """Energy of such a pair in nats."""
+
+GRID_STEP = 0.005
+"""Distance step of tabulated energies."""
+
+LEAST_ENERGY = 0.02
+"""Interactions of side-chain atoms weaker than this (nats) are left out."""

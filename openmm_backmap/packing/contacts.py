@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from openmm_backmap.packing.atoms import PointGroups
+from openmm_backmap.packing.atoms import BlockedPoints
 
 __all__ = [
     "Surroundings",
@@ -12,7 +12,7 @@ __all__ = [
     "expand_rows",
     "find_point_pairs",
     "find_surroundings",
-    "keep_one_direction",
+    "list_both_directions",
 ]
 
 
@@ -73,13 +73,17 @@ def compute_image_shift(vector: torch.Tensor, box: torch.Tensor) -> torch.Tensor
 
 
 class Surroundings(NamedTuple):
-    """What is near what: G = frames x residues, P residue pairs."""
+    """What is near what: G = frames x residues, P residue pairs.
+
+    Each pair is listed once, in either direction, and frame after frame.
+    """
 
     residue_type: torch.Tensor  # (G,) int64, 0 to 19
     follows: torch.Tensor  # (G,) bool: bonded to the residue before it
-    first: torch.Tensor  # (P,) int64 into G; both directions are listed
+    first: torch.Tensor  # (P,) int64 into G
     second: torch.Tensor  # (P,) int64
     shift: torch.Tensor  # (3, P) nm, added to the second residue
+    n_residues: int
 
 
 def find_surroundings(
@@ -111,7 +115,7 @@ def find_surroundings(
     Returns
     -------
     Surroundings
-        Both directions of each pair, no residue with itself.
+        Each pair once, no residue with itself.
     """
     n_frames, n_residues, n_neighbors = neighbor_index.shape
     flat = neighbor_index.reshape(-1)
@@ -130,76 +134,190 @@ def find_surroundings(
     kept = torch.nonzero(near & (first != second)).flatten()
     first, second = first.index_select(0, kept), second.index_select(0, kept)
     shift = shift.index_select(0, kept)
-    # the K nearest are not mutual: add the direction that is missing
+    # the K nearest are not mutual: keep j < i only where j does not list i
     listed = neighbor_index.reshape(-1, n_neighbors).index_select(0, second)
     local = torch.remainder(first, n_residues).unsqueeze(1)
-    alone = torch.nonzero(~(listed == local).any(1)).flatten()
-    back_first, back_second = (
-        second.index_select(0, alone),
-        first.index_select(0, alone),
-    )
-    back_shift = -shift.index_select(0, alone)
-    first, second = torch.cat([first, back_first]), torch.cat([second, back_second])
-    shift = torch.cat([shift, back_shift]).t().contiguous()
+    alone = ~(listed == local).any(1)
+    kept = torch.nonzero((first < second) | alone).flatten()
     bonded = torch.zeros_like(residue_type, dtype=torch.bool)
     bonded[1:] = chain_index[1:] == chain_index[:-1]
     return Surroundings(
         residue_type=residue_type.repeat(n_frames),
         follows=bonded.repeat(n_frames),
-        first=first,
-        second=second,
-        shift=shift,
+        first=first.index_select(0, kept),
+        second=second.index_select(0, kept),
+        shift=shift.index_select(0, kept).t().contiguous(),
+        n_residues=n_residues,
     )
 
 
-def keep_one_direction(near: Surroundings) -> Surroundings:
-    """Keep of each residue pair only the direction i < j.
+def list_both_directions(
+    near: Surroundings,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """List each residue pair as (i, j) and as (j, i).
 
     Parameters
     ----------
     near : Surroundings
-        Both directions.
+        Each pair once.
 
     Returns
     -------
-    Surroundings
-        One direction.
+    first, second : torch.Tensor, shape (2 P,), int64
+        The pairs, then the pairs reversed.
+    shift : torch.Tensor, shape (3, 2 P)
+        Added to the second residue, in nm.
     """
-    kept = torch.nonzero(near.first < near.second).flatten()
-    return Surroundings(
-        residue_type=near.residue_type,
-        follows=near.follows,
-        first=near.first.index_select(0, kept),
-        second=near.second.index_select(0, kept),
-        shift=near.shift.index_select(1, kept),
+    return (
+        torch.cat([near.first, near.second]),
+        torch.cat([near.second, near.first]),
+        torch.cat([near.shift, -near.shift], 1),
     )
 
 
-def find_point_pairs(
-    source: PointGroups,
-    target: PointGroups,
+def keep_near(
+    source: torch.Tensor,
+    target: torch.Tensor,
+    column: torch.Tensor,
+    limit: torch.Tensor,
+) -> torch.Tensor:
+    """Find the rows where a point is nearer to its partner than a limit.
+
+    Parameters
+    ----------
+    source : torch.Tensor, shape (3, P)
+        Points in nm.
+    target : torch.Tensor, shape (3, M)
+        Possible partners in nm.
+    column : torch.Tensor, shape (P,), int64
+        The partner of each point.
+    limit : torch.Tensor, shape (P,)
+        In nm.
+
+    Returns
+    -------
+    torch.Tensor, shape (P',), int64
+        Rows that are near.
+    """
+    dx = source[0] - target[0].index_select(0, column)
+    dy = source[1] - target[1].index_select(0, column)
+    dz = source[2] - target[2].index_select(0, column)
+    return torch.nonzero(dx * dx + dy * dy + dz * dz < limit * limit).flatten()
+
+
+def find_block_pairs(
+    source: BlockedPoints,
+    target: BlockedPoints,
     first: torch.Tensor,
     second: torch.Tensor,
     shift: torch.Tensor,
     cutoff: float,
-    chunk: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Find the point pairs of given group pairs that lie within a cut-off.
-
-    Two sphere tests (group to group, point to group) come before the distance.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the pairs of blocks whose spheres come within a cut-off.
 
     Parameters
     ----------
-    source, target : PointGroups
-        Where the points of the first and of the second groups are.
+    source, target : BlockedPoints
+        Where the blocks of the first and of the second groups are.
     first, second : torch.Tensor, shape (P,), int64
         Group pairs: first indexes `source`, second `target`.
     shift : torch.Tensor, shape (3, P)
         Translation of the second group in nm.
     cutoff : float
         Distance in nm.
+
+    Returns
+    -------
+    a, b : torch.Tensor, shape (N,), int64
+        Blocks of `source` and of `target`.
+    pair : torch.Tensor, shape (N,), int64
+        The group pair (0 to P - 1) of each.
+    """
+    # group and group
+    origin = source.group_center.index_select(1, first) - shift
+    limit = source.group_reach.index_select(0, first) + cutoff
+    limit = limit + target.group_reach.index_select(0, second)
+    pair = keep_near(origin, target.group_center, second, limit)
+    first, second = first.index_select(0, pair), second.index_select(0, pair)
+    # block and group
+    row, offset = expand_rows(source.n_blocks.index_select(0, first))
+    a = source.first_block.index_select(0, first).index_select(0, row) + offset
+    pair, second = pair.index_select(0, row), second.index_select(0, row)
+    origin = source.center.index_select(1, a) - shift.index_select(1, pair)
+    limit = source.reach.index_select(0, a) + cutoff
+    bound = limit + target.group_reach.index_select(0, second)
+    kept = keep_near(origin, target.group_center, second, bound)
+    a, pair = a.index_select(0, kept), pair.index_select(0, kept)
+    second, origin = second.index_select(0, kept), origin.index_select(1, kept)
+    limit = limit.index_select(0, kept)
+    # block and block
+    row, offset = expand_rows(target.n_blocks.index_select(0, second))
+    b = target.first_block.index_select(0, second).index_select(0, row) + offset
+    limit = limit.index_select(0, row) + target.reach.index_select(0, b)
+    kept = keep_near(origin.index_select(1, row), target.center, b, limit)
+    row = row.index_select(0, kept)
+    return a.index_select(0, row), b.index_select(0, kept), pair.index_select(0, row)
+
+
+def compute_chunk_ends(count: list[int], chunk: int) -> list[int]:
+    """Cut the rows of all frames so that no chunk spans two frames.
+
+    The rows of a frame then come in the same order whatever the other frames
+    are, and so do floating-point sums over them.
+
+    Parameters
+    ----------
+    count : list of int
+        Rows of each frame.
     chunk : int
-        Group pairs handled at once: bounds the memory, does not change results.
+        Most rows of a chunk.
+
+    Returns
+    -------
+    list of int
+        End of each chunk.
+    """
+    ends: list[int] = []
+    end = 0
+    for n in count:
+        left = n
+        while left > 0:
+            step = min(left, chunk)
+            end += step
+            left -= step
+            ends.append(end)
+    return ends
+
+
+def find_point_pairs(
+    source: BlockedPoints,
+    target: BlockedPoints,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    shift: torch.Tensor,
+    cutoff: float,
+    n_residues: int,
+    chunk: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the point pairs of given group pairs that lie within a cut-off.
+
+    Spheres around groups and blocks are tested first, then all distances of two
+    blocks are computed at once.
+
+    Parameters
+    ----------
+    source, target : BlockedPoints
+        Where the points of the first and of the second groups are.
+    first, second : torch.Tensor, shape (P,), int64
+        Group pairs, frame after frame: first indexes `source`, second `target`.
+    shift : torch.Tensor, shape (3, P)
+        Translation of the second group in nm.
+    cutoff : float
+        Distance in nm.
+    n_residues : int
+        Groups of a frame.
+    chunk : int
+        Block pairs handled at once, of one frame: bounds the memory.
 
     Returns
     -------
@@ -210,61 +328,40 @@ def find_point_pairs(
     pair : torch.Tensor, shape (N,), int64
         The group pair (0 to P - 1) of each.
     """
-    dx = target.center[0].index_select(0, second) + shift[0]
-    dy = target.center[1].index_select(0, second) + shift[1]
-    dz = target.center[2].index_select(0, second) + shift[2]
-    dx = dx - source.center[0].index_select(0, first)
-    dy = dy - source.center[1].index_select(0, first)
-    dz = dz - source.center[2].index_select(0, first)
-    limit = source.reach.index_select(0, first) + target.reach.index_select(0, second)
-    limit = limit + cutoff
-    occupied = source.count.index_select(0, first) > 0
-    occupied = occupied & (target.count.index_select(0, second) > 0)
-    near = occupied & (dx * dx + dy * dy + dz * dz < limit * limit)
-    kept = torch.nonzero(near).flatten()
-    a_parts: list[torch.Tensor] = []
-    b_parts: list[torch.Tensor] = []
-    square_parts: list[torch.Tensor] = []
-    pair_parts: list[torch.Tensor] = []
-    n_pairs = kept.numel()
-    for begin in range(0, max(n_pairs, 1), chunk):
-        pairs = kept[begin : begin + chunk]
-        i, j = first.index_select(0, pairs), second.index_select(0, pairs)
-        # points of the first group against the sphere of the second
-        row, offset = expand_rows(source.count.index_select(0, i))
-        point = source.first.index_select(0, i).index_select(0, row) + offset
-        sx = shift[0].index_select(0, pairs)
-        sy = shift[1].index_select(0, pairs)
-        sz = shift[2].index_select(0, pairs)
-        px = source.x.index_select(0, point) - sx.index_select(0, row)
-        py = source.y.index_select(0, point) - sy.index_select(0, row)
-        pz = source.z.index_select(0, point) - sz.index_select(0, row)
-        cx = target.center[0].index_select(0, j).index_select(0, row)
-        cy = target.center[1].index_select(0, j).index_select(0, row)
-        cz = target.center[2].index_select(0, j).index_select(0, row)
-        bound = target.reach.index_select(0, j) + cutoff
-        bound = (bound * bound).index_select(0, row)
-        dx, dy, dz = px - cx, py - cy, pz - cz
-        inside = torch.nonzero(dx * dx + dy * dy + dz * dz < bound).flatten()
-        point = point.index_select(0, inside)
-        row = row.index_select(0, inside)
-        j = j.index_select(0, row)
-        pair = pairs.index_select(0, row)
-        px = px.index_select(0, inside)
-        py = py.index_select(0, inside)
-        pz = pz.index_select(0, inside)
-        # and against its points
-        row, offset = expand_rows(target.count.index_select(0, j))
-        other = target.first.index_select(0, j).index_select(0, row) + offset
-        dx = target.x.index_select(0, other) - px.index_select(0, row)
-        dy = target.y.index_select(0, other) - py.index_select(0, row)
-        dz = target.z.index_select(0, other) - pz.index_select(0, row)
-        square = dx * dx + dy * dy + dz * dz
-        inside = torch.nonzero(square < cutoff * cutoff).flatten()
-        row = row.index_select(0, inside)
-        a_parts.append(point.index_select(0, row))
-        pair_parts.append(pair.index_select(0, row))
-        b_parts.append(other.index_select(0, inside))
-        square_parts.append(square.index_select(0, inside))
+    n_wide, n_high = source.x.size(0), target.x.size(0)
+    n_frames = max(source.n_blocks.numel() // max(n_residues, 1), 1)
+    block_a, block_b, pair = find_block_pairs(
+        source, target, first, second, shift, cutoff
+    )
+    frame = torch.div(first.index_select(0, pair), n_residues, rounding_mode="floor")
+    count: list[int] = torch.bincount(frame, minlength=n_frames).tolist()
+    move = shift.index_select(1, pair)
+    xa = source.x.index_select(1, block_a) - move[0]
+    ya = source.y.index_select(1, block_a) - move[1]
+    za = source.z.index_select(1, block_a) - move[2]
+    a_parts = [block_a[:0]]
+    b_parts = [block_a[:0]]
+    square_parts = [move[0, :0]]
+    pair_parts = [block_a[:0]]
+    begin = 0
+    for end in compute_chunk_ends(count, chunk):
+        a, b = block_a[begin:end], block_b[begin:end]
+        gap = xa[:, begin:end].unsqueeze(1) - target.x.index_select(1, b).unsqueeze(0)
+        square = gap * gap
+        gap = ya[:, begin:end].unsqueeze(1) - target.y.index_select(1, b).unsqueeze(0)
+        square = torch.addcmul(square, gap, gap)
+        gap = za[:, begin:end].unsqueeze(1) - target.z.index_select(1, b).unsqueeze(0)
+        square = torch.addcmul(square, gap, gap).reshape(-1)
+        kept = torch.nonzero(square < cutoff * cutoff).flatten()
+        rows = end - begin
+        places = torch.div(kept, rows, rounding_mode="floor")
+        block = kept - places * rows
+        row = torch.div(places, n_high, rounding_mode="floor")
+        column = places - row * n_high
+        a_parts.append(a.index_select(0, block) * n_wide + row)
+        b_parts.append(b.index_select(0, block) * n_high + column)
+        square_parts.append(square.index_select(0, kept))
+        pair_parts.append(pair[begin:end].index_select(0, block))
+        begin = end
     distance = torch.cat(square_parts).sqrt()
     return torch.cat(a_parts), torch.cat(b_parts), distance, torch.cat(pair_parts)

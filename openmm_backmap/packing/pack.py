@@ -23,6 +23,7 @@ from openmm_backmap.packing.pair_energy import (
     compute_backbone_energy,
     compute_side_chain_terms,
     make_empty_pair_energy,
+    make_energy_grid,
 )
 from openmm_backmap.packing.repair import repair_side_chains
 from openmm_backmap.packing.tables import PackingTables, make_packing_tables
@@ -129,6 +130,7 @@ def pack(
         row_type,
         candidates.same_as,
         n_groups,
+        8,
         tables,
     )
     has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
@@ -139,7 +141,7 @@ def pack(
         slope=settings.clash_slope,
         ceiling=settings.clash_ceiling,
     )
-    learned = settings.pair_scale != 0.0
+    grid = make_energy_grid(tables, weights)
     near = find_surroundings(
         neighbor_index,
         backbone[:, :, 1],
@@ -147,10 +149,10 @@ def pack(
         residue_type,
         chain_index,
         compute_reach(atoms.points, backbone_points),
-        constants.PAIR_CUTOFF if learned else constants.CLASH_CUTOFF + 0.1,
+        max(grid.cutoff, constants.CLASH_CUTOFF + 0.11),
     )
-    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, weights)
-    terms = compute_side_chain_terms(atoms, near, tables, weights)
+    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, grid)
+    terms = compute_side_chain_terms(atoms, near, tables, grid)
     own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
     own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
     marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
@@ -241,7 +243,7 @@ class Packer(torch.nn.Module):
             is_proline=self.packing_is_proline,
             bonds=self.packing_bonds,
             rings=self.packing_rings,
-            max_reach=self.packing_max_reach,
+            type_code=self.packing_type_code,
         )
 
     def builder(self) -> BuilderTables:

@@ -5,18 +5,18 @@ from typing import NamedTuple
 import torch
 
 from openmm_backmap.packing import constants
-from openmm_backmap.packing.atoms import CandidateAtoms, PointGroups
+from openmm_backmap.packing.atoms import BlockedPoints, CandidateAtoms
 from openmm_backmap.packing.clash import compute_clash_energy, compute_overlap
 from openmm_backmap.packing.contacts import (
     Surroundings,
     find_point_pairs,
-    keep_one_direction,
 )
 from openmm_backmap.packing.mean_field import InteractionTerms
 from openmm_backmap.packing.tables import N_ATOM_TYPES, PackingTables
 
 __all__ = [
     "N_DISTANCE_BINS",
+    "EnergyGrid",
     "EnergyWeights",
     "compute_backbone_energy",
     "compute_distance_bin",
@@ -25,6 +25,8 @@ __all__ = [
     "find_side_chain_pairs",
     "look_up_pair_energy",
     "make_empty_pair_energy",
+    "make_energy_grid",
+    "read_energy_grid",
 ]
 
 N_DISTANCE_BINS = 16
@@ -38,6 +40,14 @@ class EnergyWeights(NamedTuple):
     scale: float  # of the table; 0 leaves it out
     slope: float  # nats per nm of overlap
     ceiling: float  # nats, highest overlap energy of an atom pair
+
+
+class EnergyGrid(NamedTuple):
+    """Energies of atom pairs, tabulated for speed."""
+
+    energy: torch.Tensor  # (26 x 26 x n_steps,) nats by type, type and distance
+    n_steps: int
+    cutoff: float  # nm
 
 
 def make_empty_pair_energy() -> torch.Tensor:
@@ -143,7 +153,7 @@ def compute_atom_energy(
 
 def find_allowed_backbone_pairs(
     atoms: CandidateAtoms,
-    backbone: PointGroups,
+    backbone: BlockedPoints,
     near: Surroundings,
     tables: PackingTables,
     cutoff: float,
@@ -154,10 +164,10 @@ def find_allowed_backbone_pairs(
     ----------
     atoms : CandidateAtoms
         Distinct side-chain atoms.
-    backbone : PointGroups
+    backbone : BlockedPoints
         N, CA, C, O and CB of G residues.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     tables : PackingTables
         Constants.
     cutoff : float
@@ -173,23 +183,28 @@ def find_allowed_backbone_pairs(
         Image shift of the backbone atom in nm.
     """
     own = torch.arange(near.follows.numel(), device=near.first.device)
-    no_shift = torch.zeros(
-        3, own.numel(), dtype=near.shift.dtype, device=near.shift.device
-    )
-    shift = torch.cat([near.shift, no_shift], 1)
-    a, b, distance, pair = find_point_pairs(
-        atoms.points,
-        backbone,
-        torch.cat([near.first, own]),
-        torch.cat([near.second, own]),
-        shift,
-        cutoff,
-        2048,
-    )
+    none = torch.zeros(3, own.numel(), dtype=near.shift.dtype, device=own.device)
+    found_a: list[torch.Tensor] = []
+    found_b: list[torch.Tensor] = []
+    distances: list[torch.Tensor] = []
+    images: list[torch.Tensor] = []
+    # its own backbone, then that of the neighbours, either way round
+    for turn in range(3):
+        first = own if turn == 0 else near.first if turn == 1 else near.second
+        second = own if turn == 0 else near.second if turn == 1 else near.first
+        shift = none if turn == 0 else near.shift if turn == 1 else -near.shift
+        a, b, distance, pair = find_point_pairs(
+            atoms.points, backbone, first, second, shift, cutoff, near.n_residues, 4096
+        )
+        found_a.append(a)
+        found_b.append(b)
+        distances.append(distance)
+        images.append(shift.index_select(1, pair))
+    a, b, distance = torch.cat(found_a), torch.cat(found_b), torch.cat(distances)
     residue_b = torch.div(b, 5, rounding_mode="floor")
     slot_b = b - residue_b * 5
     residue_a = atoms.residue.index_select(0, a)
-    code_a = (atoms.residue_type * 14 + atoms.slot).index_select(0, a)
+    code_a = atoms.code.index_select(0, a)
     # 0 inside a residue, 1 with the bonded one before, 2 with any other
     step = residue_a - residue_b
     before = (step == 1) & near.follows.index_select(0, residue_a)
@@ -208,7 +223,7 @@ def find_allowed_backbone_pairs(
         a.index_select(0, kept),
         (residue_b * 14 + slot_b).index_select(0, kept),
         distance.index_select(0, kept),
-        shift.index_select(1, pair.index_select(0, kept)),
+        torch.cat(images, 1).index_select(1, kept),
     )
 
 
@@ -222,7 +237,7 @@ def find_side_chain_pairs(
     atoms : CandidateAtoms
         Distinct side-chain atoms.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     cutoff : float
         Distance in nm.
 
@@ -235,36 +250,24 @@ def find_side_chain_pairs(
     image : torch.Tensor, shape (3, N)
         Image shift of the second atom in nm.
     """
-    once = keep_one_direction(near)
     a, b, distance, pair = find_point_pairs(
         atoms.points,
         atoms.points,
-        once.first,
-        once.second,
-        once.shift,
+        near.first,
+        near.second,
+        near.shift,
         cutoff,
-        4096,
+        near.n_residues,
+        2048,
     )
-    return a, b, distance, once.shift.index_select(1, pair)
+    return a, b, distance, near.shift.index_select(1, pair)
 
 
-def compute_backbone_energy(
-    atoms: CandidateAtoms,
-    backbone: PointGroups,
-    near: Surroundings,
-    tables: PackingTables,
-    weights: EnergyWeights,
-) -> torch.Tensor:
-    """Compute the energy of each candidate atom with all backbone atoms.
+def make_energy_grid(tables: PackingTables, weights: EnergyWeights) -> EnergyGrid:
+    """Tabulate the energy of all pairs of atom types over the distance.
 
     Parameters
     ----------
-    atoms : CandidateAtoms
-        Distinct side-chain atoms.
-    backbone : PointGroups
-        N, CA, C, O and CB of G residues.
-    near : Surroundings
-        Residue pairs in both directions.
     tables : PackingTables
         Constants.
     weights : EnergyWeights
@@ -272,26 +275,96 @@ def compute_backbone_energy(
 
     Returns
     -------
+    EnergyGrid
+        In steps of 0.05 angstrom.
+    """
+    n_types = tables.type_code.numel()
+    learned = weights.scale != 0.0
+    cutoff = constants.PAIR_CUTOFF if learned else constants.CLASH_CUTOFF
+    step = constants.GRID_STEP
+    n_steps = int(round(cutoff / step))
+    device = tables.type_code.device
+    number = torch.arange(n_steps, device=device)
+    middle = (number.to(weights.table.dtype) + 0.5) * step
+    shape = [n_types, n_types, n_steps]
+    energy = compute_atom_energy(
+        tables.type_code.view(-1, 1, 1).expand(shape).reshape(-1),
+        tables.type_code.view(1, -1, 1).expand(shape).reshape(-1),
+        middle.view(1, 1, -1).expand(shape).reshape(-1),
+        tables,
+        weights,
+    )
+    return EnergyGrid(energy=energy, n_steps=n_steps, cutoff=cutoff)
+
+
+def read_energy_grid(
+    grid: EnergyGrid, type_a: torch.Tensor, type_b: torch.Tensor, distance: torch.Tensor
+) -> torch.Tensor:
+    """Read the energy of atom pairs.
+
+    Parameters
+    ----------
+    grid : EnergyGrid
+        From `make_energy_grid`.
+    type_a, type_b : torch.Tensor, shape (N,), int64
+        Index into `ATOM_TYPES`.
+    distance : torch.Tensor, shape (N,)
+        In nm, below the cut-off.
+
+    Returns
+    -------
     torch.Tensor, shape (N,)
         In nats.
     """
-    learned = weights.scale != 0.0
-    cutoff = constants.PAIR_CUTOFF if learned else constants.CLASH_CUTOFF
+    step = (distance * (1.0 / constants.GRID_STEP)).to(torch.int64)
+    step = step.clamp(max=grid.n_steps - 1)
+    index = (type_a * 26 + type_b) * grid.n_steps + step
+    return grid.energy.index_select(0, index)
+
+
+def compute_backbone_energy(
+    atoms: CandidateAtoms,
+    backbone: BlockedPoints,
+    near: Surroundings,
+    tables: PackingTables,
+    grid: EnergyGrid,
+) -> torch.Tensor:
+    """Compute the energy of each candidate atom with all backbone atoms.
+
+    Parameters
+    ----------
+    atoms : CandidateAtoms
+        Distinct side-chain atoms.
+    backbone : BlockedPoints
+        N, CA, C, O and CB of G residues.
+    near : Surroundings
+        Residue pairs.
+    tables : PackingTables
+        Constants.
+    grid : EnergyGrid
+        Energies of atom pairs.
+
+    Returns
+    -------
+    torch.Tensor, shape (N,)
+        In nats.
+    """
     a, b, distance, _ = find_allowed_backbone_pairs(
-        atoms, backbone, near, tables, cutoff
+        atoms, backbone, near, tables, grid.cutoff
     )
-    residue_b = torch.div(b, 14, rounding_mode="floor")
-    code_a = (atoms.residue_type * 14 + atoms.slot).index_select(0, a)
-    code_b = near.residue_type.index_select(0, residue_b) * 14 + b - residue_b * 14
-    energy = compute_atom_energy(code_a, code_b, distance, tables, weights)
-    return torch.zeros_like(atoms.points.x).scatter_add(0, a, energy)
+    # a backbone atom's type is its slot
+    slot_b = torch.remainder(b, 14)
+    kind = tables.atom_type.reshape(-1).index_select(0, atoms.code)
+    energy = read_energy_grid(grid, kind.index_select(0, a), slot_b, distance)
+    total = torch.zeros(kind.numel(), dtype=energy.dtype, device=energy.device)
+    return total.scatter_add(0, a, energy)
 
 
 def compute_side_chain_terms(
     atoms: CandidateAtoms,
     near: Surroundings,
     tables: PackingTables,
-    weights: EnergyWeights,
+    grid: EnergyGrid,
 ) -> InteractionTerms:
     """Compute the energies between side-chain atoms of different residues.
 
@@ -300,25 +373,23 @@ def compute_side_chain_terms(
     atoms : CandidateAtoms
         Distinct side-chain atoms.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     tables : PackingTables
         Constants.
-    weights : EnergyWeights
-        What counts how much.
+    grid : EnergyGrid
+        Energies of atom pairs.
 
     Returns
     -------
     InteractionTerms
-        Pairs with an energy other than zero.
+        Pairs with an energy worth counting.
     """
-    learned = weights.scale != 0.0
-    cutoff = constants.PAIR_CUTOFF if learned else constants.CLASH_CUTOFF
-    a, b, distance, _ = find_side_chain_pairs(atoms, near, cutoff)
-    code = atoms.residue_type * 14 + atoms.slot
-    energy = compute_atom_energy(
-        code.index_select(0, a), code.index_select(0, b), distance, tables, weights
+    a, b, distance, _ = find_side_chain_pairs(atoms, near, grid.cutoff)
+    kind = tables.atom_type.reshape(-1).index_select(0, atoms.code)
+    energy = read_energy_grid(
+        grid, kind.index_select(0, a), kind.index_select(0, b), distance
     )
-    used = torch.nonzero(energy).flatten()
+    used = torch.nonzero(energy.abs() > constants.LEAST_ENERGY).flatten()
     return InteractionTerms(
         a=a.index_select(0, used),
         b=b.index_select(0, used),

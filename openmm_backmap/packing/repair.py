@@ -7,12 +7,16 @@ from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.builder.tables import BuilderTables
 from openmm_backmap.packing import constants
 from openmm_backmap.packing.atoms import (
-    PointGroups,
+    BlockedPoints,
     list_candidate_atoms,
     list_side_chains,
 )
 from openmm_backmap.packing.clash import compute_overlap
-from openmm_backmap.packing.contacts import Surroundings, find_point_pairs
+from openmm_backmap.packing.contacts import (
+    Surroundings,
+    find_point_pairs,
+    list_both_directions,
+)
 from openmm_backmap.packing.pair_energy import (
     find_allowed_backbone_pairs,
     find_side_chain_pairs,
@@ -82,7 +86,7 @@ def compute_steep_energy(
 
 def find_bad_residues(
     positions: Tensor,
-    backbone_points: PointGroups,
+    backbone_points: BlockedPoints,
     near: Surroundings,
     tables: PackingTables,
     limit: float,
@@ -93,10 +97,10 @@ def find_bad_residues(
     ----------
     positions : torch.Tensor, shape (G, 14, 3)
         Heavy atoms in nm.
-    backbone_points : PointGroups
+    backbone_points : BlockedPoints
         N, CA, C, O and CB of G residues.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     tables : PackingTables
         Constants.
     limit : float
@@ -109,7 +113,7 @@ def find_bad_residues(
     """
     cutoff = constants.CLASH_CUTOFF - limit
     atoms = list_side_chains(positions, near.residue_type, tables)
-    index = atoms.residue * 14 + atoms.slot
+    index = atoms.residue * 14 + torch.remainder(atoms.code, 14)
     a, b, distance, _ = find_allowed_backbone_pairs(
         atoms, backbone_points, near, tables, cutoff
     )
@@ -152,7 +156,7 @@ def choose_variants(
     penalty: Tensor,
     positions: Tensor,
     backbone: Tensor,
-    backbone_points: PointGroups,
+    backbone_points: BlockedPoints,
     near: Surroundings,
     builder: BuilderTables,
     tables: PackingTables,
@@ -171,10 +175,10 @@ def choose_variants(
         Heavy atoms in nm.
     backbone : torch.Tensor, shape (G, 5, 3)
         N, CA, C, O and CB in nm.
-    backbone_points : PointGroups
+    backbone_points : BlockedPoints
         The same as points.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     builder : BuilderTables
         Ideal geometry.
     tables : PackingTables
@@ -201,7 +205,7 @@ def choose_variants(
     row = torch.arange(candidate.numel(), device=candidate.device)
     alone = row.unsqueeze(1).expand(-1, 4)
     atoms = list_candidate_atoms(
-        built, candidate, residue, types, alone, n_groups, tables
+        built, candidate, residue, types, alone, n_groups, 8, tables
     )
     present = list_side_chains(positions, near.residue_type, tables)
     a, b, distance, _ = find_allowed_backbone_pairs(
@@ -214,21 +218,32 @@ def choose_variants(
         near.second,
         near.shift,
         constants.CLASH_CUTOFF,
+        near.n_residues,
         4096,
     )
-    a = torch.cat([a, a2])
+    a3, b3, distance3, _ = find_point_pairs(
+        atoms.points,
+        present.points,
+        near.second,
+        near.first,
+        -near.shift,
+        constants.CLASH_CUTOFF,
+        near.n_residues,
+        4096,
+    )
+    a, b2 = torch.cat([a, a2, a3]), torch.cat([b2, b3])
     residue_b = torch.div(b, 14, rounding_mode="floor")
     code_b = near.residue_type.index_select(0, residue_b) * 14 + b - residue_b * 14
-    code_b2 = (present.residue_type * 14 + present.slot).index_select(0, b2)
-    distance = torch.cat([distance, distance2])
+    code_b2 = present.code.index_select(0, b2)
+    distance = torch.cat([distance, distance2, distance3])
     overlap, both_sulfur = compute_overlap(
-        (atoms.residue_type * 14 + atoms.slot).index_select(0, a),
+        atoms.code.index_select(0, a),
         torch.cat([code_b, code_b2]),
         distance,
         tables,
     )
     energy = compute_steep_energy(overlap, distance, both_sulfur)
-    on_atom = torch.zeros_like(atoms.points.x).scatter_add(0, a, energy)
+    on_atom = torch.zeros_like(atoms.points.x).reshape(-1).scatter_add(0, a, energy)
     total = penalty.reshape(-1).scatter_add(
         0, atoms.cell_candidate, on_atom.index_select(0, atoms.cell_atom)
     )
@@ -241,7 +256,7 @@ def repair_side_chains(
     chi: Tensor,
     positions: Tensor,
     backbone: Tensor,
-    backbone_points: PointGroups,
+    backbone_points: BlockedPoints,
     near: Surroundings,
     candidate_chi: Tensor,
     candidate_log_p: Tensor,
@@ -263,10 +278,10 @@ def repair_side_chains(
         Heavy atoms in nm.
     backbone : torch.Tensor, shape (G, 5, 3)
         N, CA, C, O and CB in nm.
-    backbone_points : PointGroups
+    backbone_points : BlockedPoints
         The same as points.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     candidate_chi : torch.Tensor, shape (F, R, C, 4)
         Candidates in radians.
     candidate_log_p : torch.Tensor, shape (F, R, C)
@@ -293,13 +308,14 @@ def repair_side_chains(
     option_log_p = candidate_log_p.reshape(n_groups, n_kept)
     number = torch.arange(n_groups, device=chi.device)
     number = torch.remainder(number, n_residues)
+    first, second, _ = list_both_directions(near)
     for turn in range(n_rounds):
         bad = find_bad_residues(positions, backbone_points, near, tables, limit)
         # among bad neighbours the highest number moves, next round the lowest
         rank = number + 1 if turn % 2 == 0 else n_residues - number
         rank = rank * bad.to(rank.dtype)
         rival = torch.zeros_like(rank).scatter_reduce(
-            0, near.first, rank.index_select(0, near.second), "amax", include_self=True
+            0, first, rank.index_select(0, second), "amax", include_self=True
         )
         moving = torch.nonzero(rank > rival).flatten()
         if moving.numel() == 0:

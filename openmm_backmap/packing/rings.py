@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor
 
-from openmm_backmap.packing.contacts import Surroundings, expand_rows
+from openmm_backmap.packing.contacts import (
+    Surroundings,
+    expand_rows,
+    list_both_directions,
+)
 from openmm_backmap.packing.tables import PackingTables
 
 __all__ = ["find_ring_penetrations"]
@@ -61,7 +65,7 @@ def find_ring_penetrations(
     positions : torch.Tensor, shape (G, 14, 3)
         Heavy atoms of all residues of all frames in nm.
     near : Surroundings
-        Residue pairs in both directions.
+        Residue pairs.
     tables : PackingTables
         Constants.
 
@@ -81,10 +85,11 @@ def find_ring_penetrations(
     count = torch.zeros(n_groups, dtype=torch.int64, device=positions.device)
     count = count.scatter_add(0, residue, torch.ones_like(residue))
     start = count.cumsum(0) - count
-    pair, running = expand_rows(count.index_select(0, near.first))
-    ring = start.index_select(0, near.first.index_select(0, pair)) + running
-    other = near.second.index_select(0, pair)
-    move = near.shift.index_select(1, pair).t()
+    first, second, shift = list_both_directions(near)
+    pair, running = expand_rows(count.index_select(0, first))
+    ring = start.index_select(0, first.index_select(0, pair)) + running
+    other = second.index_select(0, pair)
+    move = shift.index_select(1, pair).t()
     gap = positions[:, 1].index_select(0, other) + move
     gap = gap - center.index_select(0, ring)
     # a bond can cross if its middle is within 2.5 A of the centre

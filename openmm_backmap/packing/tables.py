@@ -15,7 +15,6 @@ from openmm_backmap.residues.atoms import (
     BONDS,
     N_SLOTS,
     RINGS,
-    SLOT_NAMES,
     VDW_RADIUS_ANGSTROM,
 )
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
@@ -81,7 +80,7 @@ class PackingTables(NamedTuple):
     is_proline: torch.Tensor  # (20,) bool
     bonds: torch.Tensor  # (20, 16, 2) int64 slots, -1 padded
     rings: torch.Tensor  # (20, 2, 6) int64 slots, -1 padded
-    max_reach: torch.Tensor  # (20,) nm: generous bound of CB to any side-chain atom
+    type_code: torch.Tensor  # (26,) int64: 14 x residue type + slot of a specimen
 
 
 def atom_type_of(residue_name: str, atom_name: str) -> int:
@@ -141,7 +140,7 @@ def make_packing_tables() -> PackingTables:
     axis = torch.zeros(N_TYPES, N_CHI, 2, dtype=torch.int64)
     bonds = torch.full((N_TYPES, 16, 2), -1, dtype=torch.int64)
     rings = torch.full((N_TYPES, 2, 6), -1, dtype=torch.int64)
-    reach = torch.zeros(N_TYPES)
+    code = torch.zeros(N_ATOM_TYPES, dtype=torch.int64)
     for t, residue_name in enumerate(RESIDUE_NAMES):
         slots = ATOM_SLOT[t]
         for name, slot in slots.items():
@@ -149,6 +148,7 @@ def make_packing_tables() -> PackingTables:
             radius[t, slot] = (VDW_RADIUS_ANGSTROM[name[0]] - 0.2) * _ANGSTROM
             polarity[t, slot] = float(name[0] in _POLAR)
             atom_type[t, slot] = atom_type_of(residue_name, name)
+            code[atom_type[t, slot]] = t * N_SLOTS + slot
             disulfide[t, slot] = float(name == "SG")
         for k, (_, near, far, _) in enumerate(CHI_ATOMS[t]):
             axis[t, k, 0], axis[t, k, 1] = slots[near], slots[far]
@@ -159,11 +159,6 @@ def make_packing_tables() -> PackingTables:
         for k, ring in enumerate(RINGS[t]):
             for m, name in enumerate(ring):
                 rings[t, k, m] = slots[name]
-        longest = 0
-        if "CB" in slots:
-            from_beta = compute_bond_distances(t)[slots["CB"]]
-            longest = max(from_beta[s] for s in range(4, len(SLOT_NAMES[t])))
-        reach[t] = longest * 1.35 * _ANGSTROM
     moves = torch.tensor([_chi_moves(t) for t in range(N_TYPES)])
     order = torch.arange(1, N_CHI + 1).view(1, N_CHI, 1)
     return PackingTables(
@@ -182,5 +177,5 @@ def make_packing_tables() -> PackingTables:
         is_proline=torch.tensor([name == "PRO" for name in RESIDUE_NAMES]),
         bonds=bonds,
         rings=rings,
-        max_reach=reach,
+        type_code=code,
     )

@@ -21,7 +21,11 @@ from openmm_backmap.packing.atoms import (
 )
 from openmm_backmap.packing.candidates import Candidates, select_candidates
 from openmm_backmap.packing.clash import compute_clash_energy, compute_overlap
-from openmm_backmap.packing.contacts import find_point_pairs, find_surroundings
+from openmm_backmap.packing.contacts import (
+    find_point_pairs,
+    find_surroundings,
+    list_both_directions,
+)
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.pair_energy import (
     N_DISTANCE_BINS,
@@ -166,6 +170,7 @@ def collect_pair_counts(
         types,
         candidates.same_as,
         n_residues,
+        8,
         tables,
     )
     points = list_backbone(backbone, tables.atom_mask[:, 4][residue_type])
@@ -184,20 +189,22 @@ def collect_pair_counts(
     a, b, distance, _ = find_allowed_backbone_pairs(
         atoms, points, near, tables, constants.PAIR_CUTOFF
     )
+    first, second, shift = list_both_directions(near)
     a2, b2, distance2, _ = find_point_pairs(
         atoms.points,
         present.points,
-        near.first,
-        near.second,
-        near.shift,
+        first,
+        second,
+        shift,
         constants.PAIR_CUTOFF,
+        n_residues,
         4096,
     )
     owner = torch.div(b, 14, rounding_mode="floor")
     code_b = residue_type[owner] * 14 + b - owner * 14
-    code_b = torch.cat([code_b, (present.residue_type * 14 + present.slot)[b2]])
+    code_b = torch.cat([code_b, present.code[b2]])
     a, distance = torch.cat([a, a2]), torch.cat([distance, distance2])
-    code_a = (atoms.residue_type * 14 + atoms.slot)[a]
+    code_a = atoms.code[a]
     overlap, both_sulfur = compute_overlap(code_a, code_b, distance, tables)
     clash = compute_clash_energy(
         overlap, distance, both_sulfur, settings.clash_slope, settings.clash_ceiling
@@ -209,7 +216,7 @@ def collect_pair_counts(
     return PairCounts(
         feature=feature + compute_distance_bin(distance, N_DISTANCE_BINS),
         atom=a,
-        clash=torch.zeros_like(atoms.points.x).index_add(0, a, clash),
+        clash=torch.zeros_like(atoms.points.x).reshape(-1).index_add(0, a, clash),
         cell_candidate=atoms.cell_candidate,
         cell_atom=atoms.cell_atom,
         log_p=candidates.log_p[0],

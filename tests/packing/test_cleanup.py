@@ -155,9 +155,10 @@ def thread_ring(offset: float) -> tuple[torch.Tensor, Surroundings]:
             [RESIDUE_NAMES.index("PHE"), RESIDUE_NAMES.index("LEU")]
         ),
         follows=torch.tensor([False, False]),
-        first=torch.tensor([0, 1]),
-        second=torch.tensor([1, 0]),
-        shift=torch.zeros(3, 2),
+        first=torch.tensor([0]),
+        second=torch.tensor([1]),
+        shift=torch.zeros(3, 1),
+        n_residues=2,
     )
     return positions, near
 
@@ -175,7 +176,7 @@ def test_a_bond_beside_a_ring_is_not() -> None:
 def test_a_ring_is_found_through_the_periodic_box() -> None:
     positions, near = thread_ring(0.05)
     positions[1] += torch.tensor([3.0, 0.0, 0.0])
-    shift = torch.tensor([[-3.0, 3.0], [0.0, 0.0], [0.0, 0.0]])
+    shift = torch.tensor([[-3.0], [0.0], [0.0]])
     near = near._replace(shift=shift)
     ring, _ = find_ring_penetrations(positions, near, TABLES)
     assert ring.tolist() == [0]

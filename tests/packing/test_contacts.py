@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_backmap.packing.atoms import PointGroups, compute_spheres
+from openmm_backmap.packing.atoms import block_points
 from openmm_backmap.packing.contacts import (
     compute_image_shift,
     expand_rows,
     find_point_pairs,
     find_surroundings,
+    list_both_directions,
 )
 
 
@@ -44,10 +45,14 @@ def test_without_a_box_nothing_is_shifted() -> None:
     assert compute_image_shift(vector, torch.zeros(1, 3, 3)).abs().max() == 0
 
 
-def make_groups(points: torch.Tensor, group: torch.Tensor, n: int) -> PointGroups:
-    x, y, z = (points[:, k].contiguous() for k in range(3))
-    count, center, reach = compute_spheres(x, y, z, group, n)
-    return PointGroups(x, y, z, count.cumsum(0) - count, count, center, reach)
+def make_groups(points: torch.Tensor, group: torch.Tensor, n: int) -> tuple:
+    """Blocks of four; the place of each point."""
+    count = torch.bincount(group, minlength=n)
+    n_blocks = (count + 3) // 4
+    start = n_blocks.cumsum(0) - n_blocks
+    rank = torch.arange(len(group)) - (count.cumsum(0) - count)[group]
+    place = start[group] * 4 + rank
+    return block_points(points, place, n_blocks, 4), place
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
@@ -56,12 +61,12 @@ def test_point_pairs_are_those_of_brute_force(
 ) -> None:
     points = torch.tensor(rng.uniform(0, 1.2, size=(80, 3)).astype(np.float32))
     group = torch.tensor(np.sort(rng.choice([0, 1, 3, 4, 5], size=80)))
-    groups = make_groups(points, group, 6)
+    groups, place = make_groups(points, group, 6)
     pairs = torch.tensor(list(itertools.combinations(range(6), 2)))
     shift = torch.tensor(rng.uniform(-0.2, 0.2, size=(len(pairs), 3)))
     shift = shift.float().t().contiguous()
     a, b, distance, pair = find_point_pairs(
-        groups, groups, pairs[:, 0], pairs[:, 1], shift, 0.4, chunk
+        groups, groups, pairs[:, 0], pairs[:, 1], shift, 0.4, 6, chunk
     )
     expected = {}
     for row, (i, j) in enumerate(pairs.tolist()):
@@ -69,7 +74,7 @@ def test_point_pairs_are_those_of_brute_force(
             for q in torch.nonzero(group == j).flatten().tolist():
                 d = float((points[q] + shift[:, row] - points[p]).norm())
                 if d < 0.4:
-                    expected[p, q] = (d, row)
+                    expected[int(place[p]), int(place[q])] = (d, row)
     found = dict(
         zip(
             zip(a.tolist(), b.tolist(), strict=True),
@@ -83,11 +88,12 @@ def test_point_pairs_are_those_of_brute_force(
         assert found[key][0] == pytest.approx(d, abs=1e-5)
 
 
-def test_residue_pairs_are_listed_in_both_directions() -> None:
-    # a line of residues, each lists only the one after it
+def test_each_residue_pair_is_listed_once() -> None:
+    # a line of residues, each lists the one after it, and one the one before
     n = 5
     neighbor_index = torch.full((2, n, 2), -1)
     neighbor_index[:, :-1, 0] = torch.arange(1, n)
+    neighbor_index[:, 2, 1] = 1
     ca = torch.zeros(2, n, 3)
     ca[:, :, 0] = 0.38 * torch.arange(n)
     near = find_surroundings(
@@ -101,6 +107,9 @@ def test_residue_pairs_are_listed_in_both_directions() -> None:
     )
     found = set(zip(near.first.tolist(), near.second.tolist(), strict=True))
     expected = {(f * n + i, f * n + i + 1) for f in range(2) for i in range(n - 1)}
-    assert found == expected | {(j, i) for i, j in expected}
+    assert found == expected
     assert near.first.numel() == len(found)
+    first, second, _ = list_both_directions(near)
+    both = set(zip(first.tolist(), second.tolist(), strict=True))
+    assert both == expected | {(j, i) for i, j in expected}
     assert near.follows.tolist() == [False, True, False, True, True] * 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_backmap.packing.atoms import CandidateAtoms, PointGroups
+from openmm_backmap.packing.atoms import BlockedPoints, CandidateAtoms
 from openmm_backmap.packing.gibbs import color_residues, draw_choice, sample_gibbs
 from openmm_backmap.packing.mean_field import InteractionTerms, solve_mean_field
 
@@ -51,13 +51,12 @@ def make_system(
     ]
     frames = np.arange(n_frames)[:, None]
     zero = torch.zeros(0)
-    points = PointGroups(zero, zero, zero, zero, zero, zero, zero)
+    points = BlockedPoints(*[zero] * 9)
     group = torch.tensor((np.array(residue) + frames * n_residues).ravel())
     atoms = CandidateAtoms(
         points=points,
         residue=group,
-        slot=torch.zeros_like(group),
-        residue_type=torch.zeros_like(group),
+        code=torch.zeros_like(group),
         cell_candidate=torch.tensor([x for x, _ in cells]),
         cell_atom=torch.tensor([x for _, x in cells]),
     )
