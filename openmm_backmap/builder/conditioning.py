@@ -29,7 +29,7 @@ def find_cis(ca: Tensor, residue_type: Tensor, chain_index: Tensor) -> Tensor:
     -------
     torch.Tensor, shape (F, R), bool
         True for unit i where residue i + 1 is a proline, CA-CA is 2.70 to
-        3.12 A, and the bonds beside it have ordinary lengths: a short bond in
+        3.10 A, and the bonds beside it have ordinary lengths: a short bond in
         a trace whose bonds fluctuate is not a cis peptide.
     """
     joined = has_next(chain_index)
@@ -38,7 +38,7 @@ def find_cis(ca: Tensor, residue_type: Tensor, chain_index: Tensor) -> Tensor:
     quiet = torch.roll(ordinary, 1, 1) & torch.roll(ordinary, -1, 1)
     quiet = quiet & torch.roll(ordinary, 2, 1) & torch.roll(ordinary, -2, 1)
     before_proline = joined & (torch.roll(residue_type, -1, 0) == 14)  # 14 is PRO
-    return before_proline & quiet & (distance > 0.270) & (distance < 0.312)
+    return before_proline & quiet & (distance > 0.270) & (distance < 0.310)
 
 
 def _pull(
@@ -89,7 +89,7 @@ def project_ca(
     low = torch.where(tight, middle, torch.full_like(distance, 0.370))
     high = torch.where(tight, middle, torch.full_like(distance, 0.392))
     low = torch.where(is_cis, torch.full_like(distance, 0.270), low)
-    high = torch.where(is_cis, torch.full_like(distance, 0.312), high)
+    high = torch.where(is_cis, torch.full_like(distance, 0.310), high)
     near_cis = is_cis | torch.roll(is_cis, -1, 1)
     low2 = torch.where(
         near_cis,
