@@ -9,6 +9,7 @@ __all__ = [
     "compute_calibration_error",
     "compute_reliability",
     "fit_calibration",
+    "tabulate_calibration",
 ]
 
 
@@ -158,3 +159,26 @@ def apply_calibration(
         Calibrated.
     """
     return np.interp(confidence, table["confidence"], table["probability"])
+
+
+def tabulate_calibration(
+    table: dict[str, list[float]], n_points: int = 101
+) -> np.ndarray:
+    """Evaluate a calibration table on an even grid, as models keep it.
+
+    Parameters
+    ----------
+    table : dict
+        From `fit_calibration`. If it was fitted to the output of a model that
+        is calibrated already, look the model's own table up in it instead:
+        ``apply_calibration(own, table)``.
+    n_points : int
+        Points B.
+
+    Returns
+    -------
+    numpy.ndarray, shape (B,), float32
+        Calibrated confidence at 0, 1 / (B - 1), ..., 1.
+    """
+    grid = np.linspace(0.0, 1.0, n_points)
+    return apply_calibration(grid, table).astype(np.float32)

@@ -9,6 +9,7 @@ from openmm_backmap.metrics.calibration import (
     compute_calibration_error,
     compute_reliability,
     fit_calibration,
+    tabulate_calibration,
 )
 
 
@@ -78,3 +79,14 @@ def test_nothing_to_calibrate_is_an_error():
         compute_calibration_error(np.zeros(0), np.zeros(0, bool))
     with pytest.raises(InputError, match="3 confidences and 2 outcomes"):
         fit_calibration(np.zeros(3), np.zeros(2, bool))
+
+
+def test_the_grid_of_a_model_says_the_same_as_the_table():
+    torch = pytest.importorskip("torch")
+    from openmm_backmap.nn.ca_model import calibrate
+
+    table = {"confidence": [0.2, 0.6, 0.9], "probability": [0.1, 0.5, 0.95]}
+    grid = tabulate_calibration(table)
+    confidence = np.linspace(0.0, 1.0, 37)
+    found = calibrate(torch.from_numpy(confidence), torch.from_numpy(grid)).numpy()
+    assert np.abs(found - apply_calibration(confidence, table)).max() < 1e-3
