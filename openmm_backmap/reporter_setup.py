@@ -151,7 +151,11 @@ def make_backmapper(
             backmapper.cg_topology.skipped_summary, BackmapWarning, stacklevel=5
         )
     if is_set:
-        backmapper.backmap([frame], settings.samples)
+        # TorchScript compiles in its first two passes: better now than beside
+        # the simulation, unless the system is so large that a pass takes longer
+        n_passes = 2 if backmapper.cg_topology.n_residues < 500 else 1
+        for _ in range(n_passes):
+            backmapper.backmap([frame], settings.samples)
     return backmapper
 
 
