@@ -5,6 +5,7 @@ import torch
 
 from openmm_backmap.geometry.vectors import compute_angle
 from openmm_backmap.metrics.layout import HeavyAtomLayout, flatten_atoms
+from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS
 from openmm_backmap.residues.bond_angles import BOND_ANGLES
 from openmm_backmap.residues.names import N_TYPES
 from openmm_backmap.units import DEGREE
@@ -12,15 +13,23 @@ from openmm_backmap.units import DEGREE
 __all__ = ["compute_angle_fraction", "find_angles"]
 
 
-def _find_atoms(layout: HeavyAtomLayout, residue: np.ndarray, name: str) -> np.ndarray:
-    """Atom of a name of `BOND_ANGLES` for each residue, -1 where there is none."""
-    step = {"-": -1, "+": 1}.get(name[0], 0)
-    other = residue + step
-    inside = (other >= 0) & (other < layout.n_residues)
-    other = np.where(inside, other, residue)
-    inside &= layout.chain_index[other] == layout.chain_index[residue]
-    atom = layout.select_atoms(other, name.lstrip("+-"))[:, 0]
-    return np.where(inside, atom, -1)
+def _make_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slot and residue step of each atom, (20, K, 3), and degrees, (20, K)."""
+    width = max(len(angles) for angles in BOND_ANGLES)
+    slot = np.full((N_TYPES, width, 3), -1, np.int64)
+    step = np.zeros((N_TYPES, width, 3), np.int64)
+    degrees = np.zeros((N_TYPES, width))
+    for kind, angles in enumerate(BOND_ANGLES):
+        for k, (*names, value) in enumerate(angles):
+            degrees[kind, k] = value
+            for i, name in enumerate(names):
+                step[kind, k, i] = {"-": -1, "+": 1}.get(name[0], 0)
+                # N and C have one slot in all residues
+                slot[kind, k, i] = ATOM_SLOT[kind][name.lstrip("+-")]
+    return slot, step, degrees
+
+
+_SLOT, _STEP, _DEGREES = _make_tables()
 
 
 def find_angles(layout: HeavyAtomLayout) -> tuple[np.ndarray, np.ndarray]:
@@ -38,15 +47,16 @@ def find_angles(layout: HeavyAtomLayout) -> tuple[np.ndarray, np.ndarray]:
     reference : numpy.ndarray, shape (n,)
         Reference angles in radians.
     """
-    atoms, reference = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
-    for kind in range(N_TYPES):
-        residue = np.flatnonzero(layout.residue_type == kind)
-        for *names, degrees in BOND_ANGLES[kind]:
-            triple = np.stack([_find_atoms(layout, residue, n) for n in names], axis=1)
-            triple = triple[(triple >= 0).all(axis=1)]
-            atoms.append(triple)
-            reference.append(np.full(len(triple), degrees * DEGREE))
-    return np.concatenate(atoms), np.concatenate(reference)
+    residue = np.arange(layout.n_residues)[:, None, None]
+    kind = layout.residue_type
+    other = residue + _STEP[kind]
+    inside = (other >= 0) & (other < layout.n_residues) & (_SLOT[kind] >= 0)
+    other = np.where(inside, other, residue)
+    slot = np.where(inside, _SLOT[kind], 0)
+    inside &= layout.chain_index[other] == layout.chain_index[residue]
+    inside &= layout.mask[other, slot]
+    keep = inside.all(axis=-1)
+    return (other * N_SLOTS + slot)[keep], _DEGREES[kind][keep] * DEGREE
 
 
 def compute_angle_fraction(
