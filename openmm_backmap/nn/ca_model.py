@@ -159,16 +159,26 @@ class CAModel(nn.Module):
             )
         return torch.cat(parts, 0)
 
-    def forward(
+    def propose(
         self,
         bead_positions: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
         neighbor_index: Tensor,
         box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Build the backbone and propose side chains; arguments as in `forward`.
+
+        Returns
+        -------
+        backbone : torch.Tensor, shape (F, R, 5, 3)
+            N, CA, C, O, CB in nm.
+        chi : torch.Tensor, shape (F, R, C, 4)
+            Candidate side chains in radians.
+        log_p : torch.Tensor, shape (F, R, C)
+            Log probability of each, -inf for none.
+        """
         beads = bead_positions[:, :, 0]
         is_cis = find_cis(beads, residue_type, chain_index)
         sigma = estimate_noise(beads, is_cis, chain_index)
@@ -179,12 +189,10 @@ class CAModel(nn.Module):
         uniform: Optional[Tensor] = None  # noqa: UP045
         draw: Optional[Tensor] = None  # noqa: UP045
         push: Optional[Tensor] = None  # noqa: UP045
-        sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
             uniform = 0.5 * (1.0 + torch.erf(noise[..., :6] / math.sqrt(2.0)))
             draw = noise[..., 2]
             push = noise[..., 6:10]
-            sweeps = noise[..., 10:]
         if uniform is None:
             alphas, twists, plane_log_p = self.decoder.spread_planes(h, is_cis)
         else:
@@ -222,6 +230,24 @@ class CAModel(nn.Module):
         )
         told = self.decoder.encode_backbone(alpha, twist, is_cis, chain_index)
         chi, log_p = self.decoder.decode_chi(h, told, residue_type, push)
+        return backbone, chi, log_p
+
+    def forward(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        backbone, chi, log_p = self.propose(
+            bead_positions, residue_type, chain_index, neighbor_index, box, noise
+        )
+        sweeps: Optional[Tensor] = None  # noqa: UP045
+        if noise is not None:
+            sweeps = noise[..., 10:]
         _, positions, confidence = self.packer(
             backbone,
             residue_type,

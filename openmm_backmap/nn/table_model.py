@@ -55,23 +55,31 @@ class TableModel(nn.Module):
         self.register_buffer("end_torsion", end_torsion)
         self.register_buffer("ramachandran", ramachandran)
 
-    def forward(
+    def propose(
         self,
         bead_positions: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
         neighbor_index: Tensor,
         box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Build the backbone and propose side chains; arguments as in `forward`.
+
+        Returns
+        -------
+        backbone : torch.Tensor, shape (F, R, 5, 3)
+            N, CA, C, O, CB in nm.
+        chi : torch.Tensor, shape (F, R, C, 4)
+            Candidate side chains in radians.
+        log_p : torch.Tensor, shape (F, R, C)
+            Log probability of each, -inf for none.
+        """
         ca = project_ca(bead_positions[:, :, 0], residue_type, chain_index)
         is_cis = find_cis(ca, residue_type, chain_index)
         draw: Optional[Tensor] = None  # noqa: UP045
-        sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
             draw = noise[..., 0]
-            sweeps = noise[..., 5:]
         alphas, twists, plane_log_p = self.peptides(ca, residue_type, chain_index)
         alpha, twist = choose_planes(
             ca,
@@ -105,6 +113,24 @@ class TableModel(nn.Module):
         if noise is not None:
             spread = self.library.spread[residue_type]
             chi = chi + (noise[..., 1:5] * spread).unsqueeze(2)
+        return backbone, chi, log_p
+
+    def forward(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        backbone, chi, log_p = self.propose(
+            bead_positions, residue_type, chain_index, neighbor_index, box, noise
+        )
+        sweeps: Optional[Tensor] = None  # noqa: UP045
+        if noise is not None:
+            sweeps = noise[..., 5:]
         _, positions, confidence = self.packer(
             backbone,
             residue_type,

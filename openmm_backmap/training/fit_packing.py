@@ -1,0 +1,202 @@
+"""Fit what the packing of a model learns: pair energy and calibration.
+
+Both are fitted on what the model itself proposes, so that they know how wrong
+its backbones and its probabilities are.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.extract import torsions_from_atoms
+from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.metrics.calibration import fit_calibration
+from openmm_backmap.packing.pack import Packer
+from openmm_backmap.training.fit_pair_energy import (
+    PairCounts,
+    collect_pair_counts,
+    fit_pair_energy,
+)
+from openmm_backmap.training.prepared import MAX_BFACTOR, split_segments
+from openmm_backmap.training.shards import ShardEntry, read_shard
+
+__all__ = ["PackingModel", "choose_entries", "fit_confidence", "fit_model_packing"]
+
+N_NEIGHBORS = 64
+NEIGHBOR_CUTOFF = 2.0
+MAX_RESOLUTION = 2.0
+RESIDUE_RANGE = (60, 400)
+N_KNOTS = 21
+RIGHT = np.radians(40.0)
+
+
+class PackingModel(Protocol):
+    """A model that proposes candidates and packs them."""
+
+    packer: Packer
+
+    def propose(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Backbone, chi candidates and their log p."""
+        ...
+
+
+def choose_entries(
+    shards: Sequence[Path], n_entries: int, seed: int
+) -> list[ShardEntry]:
+    """Draw well resolved entries of middle size, one a cluster.
+
+    Parameters
+    ----------
+    shards : sequence of pathlib.Path
+        Shards of one split.
+    n_entries : int
+        Entries wanted; fewer come back where there are fewer.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    list of ShardEntry
+    """
+    found: dict[int, ShardEntry] = {}
+    low, high = RESIDUE_RANGE
+    for path in shards:
+        for entry in read_shard(path):
+            size = len(entry.residue_type)
+            if entry.resolution <= MAX_RESOLUTION and low <= size <= high:
+                found.setdefault(int(entry.cluster[0]), entry)
+    rows = list(found.values())
+    order = np.random.default_rng(seed).permutation(len(rows))[:n_entries]
+    return [rows[k] for k in order]
+
+
+def _inputs(entry: ShardEntry) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ca = np.ascontiguousarray(entry.positions[:1, :, 1])
+    neighbors = find_neighbors(ca, N_NEIGHBORS, NEIGHBOR_CUTOFF)
+    return (
+        torch.from_numpy(ca).unsqueeze(2),
+        torch.from_numpy(entry.residue_type),
+        torch.from_numpy(split_segments(entry)),
+        torch.from_numpy(neighbors),
+        torch.zeros(1, 3, 3),
+    )
+
+
+def _count(model: PackingModel, entries: Sequence[ShardEntry]) -> Iterator[PairCounts]:
+    for entry in entries:
+        inputs = _inputs(entry)
+        backbone, chi, log_p = model.propose(*inputs, None)
+        positions = torch.from_numpy(entry.positions[:1])
+        sure = torch.from_numpy(entry.mask & (entry.bfactor < MAX_BFACTOR))
+        native = torsions_from_atoms(positions, sure, inputs[1], inputs[2])
+        yield collect_pair_counts(
+            model.packer,
+            backbone,
+            positions,
+            sure,
+            inputs[1],
+            inputs[2],
+            inputs[3],
+            chi,
+            log_p,
+            native.chi[0],
+            native.chi_mask[0],
+        )
+
+
+def fit_model_packing(
+    model: PackingModel, entries: Sequence[ShardEntry], scale: float = 1.0
+) -> dict[str, float]:
+    """Fit the pair energy to a model's own candidates and put it into its packer.
+
+    Parameters
+    ----------
+    model : PackingModel
+        Changed in place: its packer gets the energy and the weights.
+    entries : sequence of ShardEntry
+        Training structures.
+    scale : float
+        Weight of the fitted energy.
+
+    Returns
+    -------
+    dict
+        ``loss`` (nats a residue), ``log_p_weight`` and ``n_entries``.
+    """
+    with torch.no_grad():
+        cases = list(_count(model, entries))
+    table, log_p_weight, loss = fit_pair_energy(cases)
+    packer = model.packer
+    packer.pair_energy = table
+    packer.settings = packer.settings._replace(
+        pair_scale=scale, log_p_weight=log_p_weight
+    )
+    return {"loss": loss, "log_p_weight": log_p_weight, "n_entries": len(entries)}
+
+
+def fit_confidence(
+    model: torch.nn.Module, entries: Sequence[ShardEntry]
+) -> tuple[Tensor, dict[str, list[float]]]:
+    """Fit the calibration of a model's confidence on structures.
+
+    A residue is right when chi1 and chi2 (as far as it has them) are within 40
+    degrees of the structure.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Follows the artifact's contract; its own calibration must be the
+        identity.
+    entries : sequence of ShardEntry
+        Validation structures.
+
+    Returns
+    -------
+    table : torch.Tensor, shape (21,)
+        For `openmm_backmap.nn.ca_model.calibrate`.
+    fit : dict
+        For the metadata, see `openmm_backmap.metrics.calibration`.
+    """
+    confidences, rights = [], []
+    for entry in entries:
+        inputs = _inputs(entry)
+        with torch.no_grad():
+            positions, confidence = model(*inputs, None)
+        kind, segment = inputs[1], inputs[2]
+        sure = torch.from_numpy(entry.mask & (entry.bfactor < MAX_BFACTOR))
+        truth = torch.from_numpy(entry.positions[:1])
+        native = torsions_from_atoms(truth, sure, kind, segment)
+        whole = torch.ones_like(sure)
+        built = torsions_from_atoms(positions, whole, kind, segment)
+        wrong, known = _judge(native, built, kind)
+        confidences.append(confidence[0][known].numpy())
+        rights.append((~wrong)[known].numpy())
+    fit = fit_calibration(np.concatenate(confidences), np.concatenate(rights))
+    knots = np.linspace(0.0, 1.0, N_KNOTS)
+    values = np.interp(knots, fit["confidence"], fit["probability"])
+    return torch.tensor(values, dtype=torch.float32), fit
+
+
+def _judge(native: object, built: object, kind: Tensor) -> tuple[Tensor, Tensor]:
+    """Which residues have chi1 or chi2 wrong, and which can be judged."""
+    from openmm_backmap.builder.tables import load_builder_tables
+
+    periodic = load_builder_tables().pi_periodic[kind][:, :2]
+    period = torch.where(periodic, torch.pi, 2 * torch.pi)
+    error = (built.chi - native.chi)[0, :, :2]
+    error = torch.remainder(error + period / 2, period) - period / 2
+    seen = native.chi_mask[0, :, :2]
+    wrong = ((error.abs() > RIGHT) & seen).any(-1)
+    return wrong, seen[:, 0] & (kind != 14)
