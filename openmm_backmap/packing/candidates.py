@@ -6,7 +6,12 @@ import torch
 
 from openmm_backmap.packing.tables import PackingTables
 
-__all__ = ["Candidates", "find_shared_prefix", "select_candidates"]
+__all__ = [
+    "Candidates",
+    "drop_hopeless",
+    "find_shared_prefix",
+    "select_candidates",
+]
 
 
 class Candidates(NamedTuple):
@@ -108,4 +113,50 @@ def select_candidates(
     same_as = shared.reshape(-1, 4).index_select(0, index) + base.unsqueeze(1)
     return Candidates(
         index=index, residue=residue, chi=chi, log_p=log_p, same_as=same_as
+    )
+
+
+def drop_hopeless(
+    candidates: Candidates, energy: torch.Tensor, max_energy: float
+) -> Candidates:
+    """Drop candidates that the backbone alone makes all but impossible.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        P candidates of F x R residues.
+    energy : torch.Tensor, shape (F x R, C)
+        Their own energy in nats.
+    max_energy : float
+        Candidates this far above the best of their residue go.
+
+    Returns
+    -------
+    Candidates
+        The rest; at least one a residue that had one.
+    """
+    n_all = candidates.index.numel()
+    best = energy.amin(1, keepdim=True)
+    kept = (energy <= best + max_energy) & torch.isfinite(
+        candidates.log_p.view_as(energy)
+    )
+    alive = torch.nonzero(kept.reshape(-1).index_select(0, candidates.index)).flatten()
+    index = candidates.index.index_select(0, alive)
+    same_as = candidates.same_as.index_select(0, alive)
+    # the first of those left that agree takes over
+    number = torch.arange(alive.numel(), device=alive.device)
+    renamed: list[torch.Tensor] = []
+    for k in range(4):
+        shared = same_as[:, k]
+        heir = torch.full_like(candidates.index, n_all)
+        heir = heir.scatter_reduce(0, shared, number, "amin", include_self=True)
+        renamed.append(heir.index_select(0, shared))
+    return Candidates(
+        index=index,
+        residue=candidates.residue.index_select(0, alive),
+        chi=candidates.chi,
+        log_p=candidates.log_p.masked_fill(
+            ~kept.view_as(candidates.log_p), float("-inf")
+        ),
+        same_as=torch.stack(renamed, 1),
     )

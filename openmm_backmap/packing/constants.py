@@ -60,5 +60,5 @@ DISULFIDE_ENERGY = -2.0
 GRID_STEP = 0.005
 """Distance step of tabulated energies."""
 
-LEAST_ENERGY = 0.02
+LEAST_ENERGY = 0.08
 """Interactions of side-chain atoms weaker than this (nats) are left out."""

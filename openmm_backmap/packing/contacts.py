@@ -8,11 +8,16 @@ from openmm_backmap.packing.atoms import BlockedPoints
 
 __all__ = [
     "Surroundings",
+    "compute_chunk_ends",
     "compute_image_shift",
+    "count_frames",
     "expand_rows",
+    "find_block_pairs",
+    "find_close_points",
     "find_point_pairs",
     "find_surroundings",
     "list_both_directions",
+    "make_space",
 ]
 
 
@@ -123,22 +128,31 @@ def find_surroundings(
     first = torch.div(where, n_neighbors, rounding_mode="floor")
     frame = torch.div(first, n_residues, rounding_mode="floor")
     second = flat.index_select(0, where) + frame * n_residues
-    points = ca.reshape(-1, 3)
-    vector = points.index_select(0, second) - points.index_select(0, first)
+    x, y, z = ca.reshape(-1, 3).t().contiguous().unbind(0)
+    vector = torch.stack(
+        [
+            x.index_select(0, second) - x.index_select(0, first),
+            y.index_select(0, second) - y.index_select(0, first),
+            z.index_select(0, second) - z.index_select(0, first),
+        ]
+    )
     shift = torch.zeros_like(vector)
     if bool((box != 0).any()):
-        shift = compute_image_shift(vector, box.index_select(0, frame))
+        shift = compute_image_shift(vector.t(), box.index_select(0, frame))
+        shift = shift.t().contiguous()
         vector = vector + shift
     limit = reach.index_select(0, first) + reach.index_select(0, second) + cutoff
-    near = (vector * vector).sum(1) < limit * limit
-    kept = torch.nonzero(near & (first != second)).flatten()
-    first, second = first.index_select(0, kept), second.index_select(0, kept)
-    shift = shift.index_select(0, kept)
+    near = (vector * vector).sum(0) < limit * limit
     # the K nearest are not mutual: keep j < i only where j does not list i
-    listed = neighbor_index.reshape(-1, n_neighbors).index_select(0, second)
-    local = torch.remainder(first, n_residues).unsqueeze(1)
+    back = torch.nonzero(near & (first > second)).flatten()
+    listed = neighbor_index.reshape(-1, n_neighbors).index_select(
+        0, second.index_select(0, back)
+    )
+    local = torch.remainder(first.index_select(0, back), n_residues).unsqueeze(1)
     alone = ~(listed == local).any(1)
-    kept = torch.nonzero((first < second) | alone).flatten()
+    near = near & (first < second)
+    near = near.index_fill(0, back[alone], True)
+    kept = torch.nonzero(near).flatten()
     bonded = torch.zeros_like(residue_type, dtype=torch.bool)
     bonded[1:] = chain_index[1:] == chain_index[:-1]
     return Surroundings(
@@ -146,7 +160,7 @@ def find_surroundings(
         follows=bonded.repeat(n_frames),
         first=first.index_select(0, kept),
         second=second.index_select(0, kept),
-        shift=shift.index_select(0, kept).t().contiguous(),
+        shift=shift.index_select(1, kept),
         n_residues=n_residues,
     )
 
@@ -289,6 +303,118 @@ def compute_chunk_ends(count: list[int], chunk: int) -> list[int]:
     return ends
 
 
+class ClosePoints(NamedTuple):
+    """Points of two lots of blocks that are near each other."""
+
+    a: torch.Tensor  # (N,) int64, point of the first lot
+    b: torch.Tensor  # (N,) int64, point of the second
+    square: torch.Tensor  # (N,) squared distance in square nm
+    row: torch.Tensor  # (N,) int64, block pair
+
+
+def find_close_points(
+    source: BlockedPoints,
+    target: BlockedPoints,
+    block_a: torch.Tensor,
+    block_b: torch.Tensor,
+    move: torch.Tensor,
+    cutoff: float,
+    space: torch.Tensor,
+) -> ClosePoints:
+    """Compute all distances of some block pairs and keep the short ones.
+
+    Parameters
+    ----------
+    source, target : BlockedPoints
+        Where the blocks are.
+    block_a, block_b : torch.Tensor, shape (P,), int64
+        Block pairs.
+    move : torch.Tensor, shape (3, P)
+        Translation of the second block in nm.
+    cutoff : float
+        Distance in nm.
+    space : torch.Tensor, shape (2, at least W W' P)
+        Working space that stays in the processor's cache.
+
+    Returns
+    -------
+    ClosePoints
+        Sorted by place in the first block, in the second, and block pair.
+    """
+    n_wide, n_high = source.x.size(0), target.x.size(0)
+    rows = block_a.numel()
+    size = n_wide * n_high * rows
+    gap = space[0, :size].view(n_wide, n_high, rows)
+    square = space[1, :size].view(n_wide, n_high, rows)
+    here = (source.x.index_select(1, block_a) - move[0]).unsqueeze(1)
+    torch.sub(here, target.x.index_select(1, block_b).unsqueeze(0), out=gap)
+    torch.mul(gap, gap, out=square)
+    here = (source.y.index_select(1, block_a) - move[1]).unsqueeze(1)
+    torch.sub(here, target.y.index_select(1, block_b).unsqueeze(0), out=gap)
+    square.addcmul_(gap, gap)
+    here = (source.z.index_select(1, block_a) - move[2]).unsqueeze(1)
+    torch.sub(here, target.z.index_select(1, block_b).unsqueeze(0), out=gap)
+    square.addcmul_(gap, gap)
+    flat = square.view(-1)
+    kept = torch.nonzero(flat < cutoff * cutoff).flatten()
+    places = torch.div(kept, rows, rounding_mode="floor")
+    row = kept - places * rows
+    wide = torch.div(places, n_high, rounding_mode="floor")
+    high = places - wide * n_high
+    return ClosePoints(
+        a=block_a.index_select(0, row) * n_wide + wide,
+        b=block_b.index_select(0, row) * n_high + high,
+        square=flat.index_select(0, kept),
+        row=row,
+    )
+
+
+def make_space(
+    source: BlockedPoints, target: BlockedPoints, chunk: int
+) -> torch.Tensor:
+    """Reserve the working space of `find_close_points`.
+
+    Parameters
+    ----------
+    source, target : BlockedPoints
+        Where the blocks are.
+    chunk : int
+        Most block pairs at once.
+
+    Returns
+    -------
+    torch.Tensor, shape (2, W W' chunk)
+        Uninitialised.
+    """
+    size = source.x.size(0) * target.x.size(0) * chunk
+    return torch.empty(2, size, dtype=source.x.dtype, device=source.x.device)
+
+
+def count_frames(
+    group: torch.Tensor, source: BlockedPoints, n_residues: int
+) -> list[int]:
+    """Count rows of each frame.
+
+    Parameters
+    ----------
+    group : torch.Tensor, shape (P,), int64
+        Index into frames x residues.
+    source : BlockedPoints
+        Gives the number of groups.
+    n_residues : int
+        Groups of a frame.
+
+    Returns
+    -------
+    list of int
+        Rows of each frame.
+    """
+    n_frames = max(source.n_blocks.numel() // max(n_residues, 1), 1)
+    frame = torch.div(group, n_residues, rounding_mode="floor")
+    count: list[int] = torch.bincount(frame, minlength=n_frames).tolist()
+    return count
+
+
 def find_point_pairs(
     source: BlockedPoints,
     target: BlockedPoints,
@@ -328,40 +454,31 @@ def find_point_pairs(
     pair : torch.Tensor, shape (N,), int64
         The group pair (0 to P - 1) of each.
     """
-    n_wide, n_high = source.x.size(0), target.x.size(0)
-    n_frames = max(source.n_blocks.numel() // max(n_residues, 1), 1)
     block_a, block_b, pair = find_block_pairs(
         source, target, first, second, shift, cutoff
     )
-    frame = torch.div(first.index_select(0, pair), n_residues, rounding_mode="floor")
-    count: list[int] = torch.bincount(frame, minlength=n_frames).tolist()
     move = shift.index_select(1, pair)
-    xa = source.x.index_select(1, block_a) - move[0]
-    ya = source.y.index_select(1, block_a) - move[1]
-    za = source.z.index_select(1, block_a) - move[2]
-    a_parts = [block_a[:0]]
-    b_parts = [block_a[:0]]
+    space = make_space(source, target, chunk)
+    count = count_frames(first.index_select(0, pair), source, n_residues)
+    a_parts = [pair[:0]]
+    b_parts = [pair[:0]]
     square_parts = [move[0, :0]]
-    pair_parts = [block_a[:0]]
+    pair_parts = [pair[:0]]
     begin = 0
     for end in compute_chunk_ends(count, chunk):
-        a, b = block_a[begin:end], block_b[begin:end]
-        gap = xa[:, begin:end].unsqueeze(1) - target.x.index_select(1, b).unsqueeze(0)
-        square = gap * gap
-        gap = ya[:, begin:end].unsqueeze(1) - target.y.index_select(1, b).unsqueeze(0)
-        square = torch.addcmul(square, gap, gap)
-        gap = za[:, begin:end].unsqueeze(1) - target.z.index_select(1, b).unsqueeze(0)
-        square = torch.addcmul(square, gap, gap).reshape(-1)
-        kept = torch.nonzero(square < cutoff * cutoff).flatten()
-        rows = end - begin
-        places = torch.div(kept, rows, rounding_mode="floor")
-        block = kept - places * rows
-        row = torch.div(places, n_high, rounding_mode="floor")
-        column = places - row * n_high
-        a_parts.append(a.index_select(0, block) * n_wide + row)
-        b_parts.append(b.index_select(0, block) * n_high + column)
-        square_parts.append(square.index_select(0, kept))
-        pair_parts.append(pair[begin:end].index_select(0, block))
+        found = find_close_points(
+            source,
+            target,
+            block_a[begin:end],
+            block_b[begin:end],
+            move[:, begin:end],
+            cutoff,
+            space,
+        )
+        a_parts.append(found.a)
+        b_parts.append(found.b)
+        square_parts.append(found.square)
+        pair_parts.append(pair[begin:end].index_select(0, found.row))
         begin = end
     distance = torch.cat(square_parts).sqrt()
     return torch.cat(a_parts), torch.cat(b_parts), distance, torch.cat(pair_parts)

@@ -109,64 +109,69 @@ def sample_gibbs(
     start = torch.softmax(sharpened, 1).masked_fill(empty, 0.0)
     choice = draw_choice(start, uniform[:, 0])
     n_sweeps = uniform.size(1) - 1
-    if n_sweeps < 1 or terms.a.numel() == 0:
+    if n_sweeps < 1:
         return choice
-    residue_a = atoms.residue.index_select(0, terms.a)
-    residue_b = atoms.residue.index_select(0, terms.b)
     # a fixed shuffle of the residue numbers, the same in every frame
     number = torch.arange(n_residues, device=energy.device)
-    mixed = torch.remainder(number * 7919 + 12345, 1048573) * 2097152 + number + 1
-    priority = mixed.repeat(energy.size(0) // n_residues)
-    color = color_residues(residue_a, residue_b, priority)
-    n_colors = int(color.max()) + 1
-    # both directions of every term, by the colour of the residue that feels it
+    priority = torch.remainder(number * 7919 + 12345, 1048573) * 2097152 + number + 1
+    residue_a = atoms.residue.index_select(0, terms.a)
+    residue_b = atoms.residue.index_select(0, terms.b)
+    color = color_residues(
+        residue_a, residue_b, priority.repeat(n_groups // n_residues)
+    )
+    # residues renumbered by colour: all that one colour needs is a slice
+    color, order = torch.sort(color, stable=True)
+    size: list[int] = torch.bincount(color).tolist()
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(n_groups, device=order.device)
+    own, empty = own.index_select(0, order), empty.index_select(0, order)
+    uniform, choice = uniform.index_select(0, order), choice.index_select(0, order)
+    # both directions of every term, by the residue that feels it
     to_atom = torch.cat([terms.a, terms.b])
     from_atom = torch.cat([terms.b, terms.a])
     strength = torch.cat([terms.energy, terms.energy])
-    term_color = color.index_select(0, torch.cat([residue_a, residue_b]))
-    cell_residue = torch.div(atoms.cell_candidate, n_kept, rounding_mode="floor")
-    cell_color = color.index_select(0, cell_residue)
-    base = torch.arange(n_groups, device=energy.device) * n_kept
-    n_atoms = atoms.residue.numel()
-    occupied = torch.zeros(n_atoms, dtype=energy.dtype, device=energy.device)
-    is_chosen = torch.zeros(energy.numel(), dtype=energy.dtype, device=energy.device)
-    is_chosen[base + choice] = 1.0
-    picked = is_chosen.index_select(0, atoms.cell_candidate)
-    occupied = occupied.scatter_add(0, atoms.cell_atom, picked)
-    members: list[torch.Tensor] = []
-    term_rows: list[torch.Tensor] = []
-    cell_rows: list[torch.Tensor] = []
-    for k in range(n_colors):
-        members.append(torch.nonzero(color == k).flatten())
-        term_rows.append(torch.nonzero(term_color == k).flatten())
-        cell_rows.append(torch.nonzero(cell_color == k).flatten())
+    to_rank = rank.index_select(0, atoms.residue.index_select(0, to_atom))
+    to_rank, sorting = torch.sort(to_rank, stable=True)
+    to_atom, from_atom = to_atom[sorting], from_atom[sorting]
+    strength = strength[sorting]
+    old_residue = torch.div(atoms.cell_candidate, n_kept, rounding_mode="floor")
+    cell_rank = rank.index_select(0, old_residue)
+    cell = cell_rank * n_kept + atoms.cell_candidate - old_residue * n_kept
+    cell_rank, sorting = torch.sort(cell_rank, stable=True)
+    cell, cell_atom = cell[sorting], atoms.cell_atom[sorting]
+    edge = torch.tensor(size, device=order.device).cumsum(0)
+    term_end: list[int] = torch.searchsorted(to_rank, edge).tolist()
+    cell_end: list[int] = torch.searchsorted(cell_rank, edge).tolist()
+
+    row = torch.arange(n_groups, device=order.device) * n_kept
+    is_chosen = torch.zeros(n_groups * n_kept, dtype=own.dtype, device=own.device)
+    is_chosen[row + choice] = 1.0
+    occupied = torch.zeros(atoms.residue.numel(), dtype=own.dtype, device=own.device)
+    occupied.scatter_add_(0, cell_atom, is_chosen.index_select(0, cell))
+    on_atom = torch.zeros_like(occupied)
     for sweep in range(n_sweeps):
-        for k in range(n_colors):
-            rows, cells, group = term_rows[k], cell_rows[k], members[k]
-            felt = strength.index_select(0, rows)
-            felt = felt * occupied.index_select(0, from_atom.index_select(0, rows))
-            on_atom = torch.zeros_like(occupied)
-            on_atom = on_atom.scatter_add(0, to_atom.index_select(0, rows), felt)
-            cell_atom = atoms.cell_atom.index_select(0, cells)
-            cell_candidate = atoms.cell_candidate.index_select(0, cells)
-            field = torch.zeros_like(is_chosen)
-            field = field.scatter_add(
-                0, cell_candidate, on_atom.index_select(0, cell_atom)
+        begin, term_begin, cell_begin = 0, 0, 0
+        for k in range(len(size)):
+            end = begin + size[k]
+            to = to_atom[term_begin : term_end[k]]
+            felt = occupied.index_select(0, from_atom[term_begin : term_end[k]])
+            felt = felt * strength[term_begin : term_end[k]]
+            here = cell[cell_begin : cell_end[k]] - begin * n_kept
+            where = cell_atom[cell_begin : cell_end[k]]
+            on_atom.scatter_add_(0, to, felt)
+            field = torch.zeros(
+                (end - begin) * n_kept, dtype=own.dtype, device=to.device
             )
-            total = own.index_select(0, group)
-            total = total + field.view(n_groups, n_kept).index_select(0, group)
+            field = field.scatter_add(0, here, on_atom.index_select(0, where))
+            on_atom.index_fill_(0, to, 0.0)
+            total = own[begin:end] + field.view(-1, n_kept)
             drawn = torch.softmax(-total / temperature, 1)
-            drawn = drawn.masked_fill(empty.index_select(0, group), 0.0)
-            fresh = draw_choice(drawn, uniform[:, sweep + 1].index_select(0, group))
-            choice = choice.index_copy(0, group, fresh)
-            # occupancy of the atoms of this colour anew
-            is_chosen = is_chosen.view(n_groups, n_kept).index_fill(0, group, 0.0)
-            is_chosen = is_chosen.reshape(-1)
-            is_chosen = is_chosen.index_fill(
-                0, base.index_select(0, group) + fresh, 1.0
-            )
-            occupied = occupied.index_fill(0, cell_atom, 0.0)
-            occupied = occupied.scatter_add(
-                0, cell_atom, is_chosen.index_select(0, cell_candidate)
-            )
-    return choice
+            drawn = drawn.masked_fill(empty[begin:end], 0.0)
+            fresh = draw_choice(drawn, uniform[begin:end, sweep + 1])
+            choice[begin:end] = fresh
+            taken = torch.zeros_like(field)
+            taken[row[: end - begin] + fresh] = 1.0
+            occupied.index_fill_(0, where, 0.0)
+            occupied.scatter_add_(0, where, taken.index_select(0, here))
+            begin, term_begin, cell_begin = end, term_end[k], cell_end[k]
+    return choice.index_select(0, rank)

@@ -13,7 +13,7 @@ from openmm_backmap.packing.atoms import (
     list_backbone,
     list_candidate_atoms,
 )
-from openmm_backmap.packing.candidates import select_candidates
+from openmm_backmap.packing.candidates import drop_hopeless, select_candidates
 from openmm_backmap.packing.cleanup import clean_up
 from openmm_backmap.packing.contacts import find_surroundings
 from openmm_backmap.packing.gibbs import sample_gibbs
@@ -39,6 +39,7 @@ class PackingSettings(NamedTuple):
 
     max_candidates: int = 12  # a residue
     max_log_ratio: float = 7.0  # nats below the best candidate
+    max_own_energy: float = 7.0  # nats above the best, with the backbone alone
     log_p_weight: float = 1.0
     clash_slope: float = 80.0  # nats per nm of overlap
     clash_ceiling: float = 10.0  # nats an atom pair
@@ -51,6 +52,129 @@ class PackingSettings(NamedTuple):
     cleanup_margin: float = 0.005  # nm
     n_repair_rounds: int = 4
     repair_limit: float = 0.03  # nm of overlap beyond the tolerance
+
+
+def pack_frames(
+    backbone: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    neighbor_index: Tensor,
+    box: Tensor,
+    chi: Tensor,
+    log_p: Tensor,
+    noise: Tensor | None,
+    builder: BuilderTables,
+    tables: PackingTables,
+    pair_energy: Tensor,
+    settings: PackingSettings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pack some frames; see `pack`."""
+    n_frames, n_residues = backbone.size(0), backbone.size(1)
+    n_groups = n_frames * n_residues
+    candidates = select_candidates(
+        chi,
+        log_p,
+        residue_type,
+        tables,
+        settings.max_candidates,
+        settings.max_log_ratio,
+    )
+    n_kept = candidates.log_p.size(2)
+    rows = backbone.reshape(n_groups, 5, 3)
+    row_type = residue_type.repeat(n_frames).index_select(0, candidates.residue)
+    built = build_side_chain_rows(
+        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
+        row_type,
+        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
+        builder,
+    )
+    atoms = list_candidate_atoms(
+        built,
+        candidates.index,
+        candidates.residue,
+        row_type,
+        candidates.same_as,
+        n_groups,
+        8,
+        tables,
+    )
+    has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
+    backbone_points = list_backbone(backbone, has_beta)
+    weights = EnergyWeights(
+        table=pair_energy,
+        scale=settings.pair_scale,
+        slope=settings.clash_slope,
+        ceiling=settings.clash_ceiling,
+    )
+    grid = make_energy_grid(tables, weights)
+    near = find_surroundings(
+        neighbor_index,
+        backbone[:, :, 1],
+        box,
+        residue_type,
+        chain_index,
+        compute_reach(atoms.points, backbone_points),
+        max(grid.cutoff, constants.CLASH_CUTOFF + 0.11),
+    )
+    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, grid)
+    own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
+    own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
+    listed = candidates.index
+    candidates = drop_hopeless(candidates, own, settings.max_own_energy)
+    own = own.masked_fill(
+        torch.isinf(candidates.log_p).view(n_groups, n_kept), float("inf")
+    )
+    alive = torch.searchsorted(listed, candidates.index)
+    atoms = list_candidate_atoms(
+        built.index_select(0, alive),
+        candidates.index,
+        candidates.residue,
+        row_type.index_select(0, alive),
+        candidates.same_as,
+        n_groups,
+        8,
+        tables,
+    )
+    terms = compute_side_chain_terms(atoms, near, tables, grid)
+    marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
+    if noise is None:
+        choice = marginal.argmax(1)
+    else:
+        choice = sample_gibbs(own, marginal, terms, atoms, noise, settings.temperature)
+    has_choice = (marginal > 0).any(1)
+    confidence = marginal.gather(1, choice.unsqueeze(1)).squeeze(1)
+    confidence = torch.where(has_choice, confidence, torch.ones_like(confidence))
+    chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
+    chosen_chi, positions = clean_up(
+        rows,
+        backbone_points,
+        candidates.chi.reshape(-1, 4).index_select(0, chosen),
+        near,
+        builder,
+        tables,
+        settings.n_cleanup_steps,
+        settings.cleanup_pull,
+        settings.cleanup_margin,
+    )
+    if settings.n_repair_rounds > 0:
+        chosen_chi, positions = repair_side_chains(
+            chosen_chi,
+            positions,
+            rows,
+            backbone_points,
+            near,
+            candidates.chi,
+            candidates.log_p,
+            builder,
+            tables,
+            settings.n_repair_rounds,
+            settings.repair_limit,
+        )
+    return (
+        chosen_chi.view(n_frames, n_residues, 4),
+        positions.view(n_frames, n_residues, 14, 3),
+        confidence.view(n_frames, n_residues),
+    )
 
 
 def pack(
@@ -104,96 +228,33 @@ def pack(
     confidence : torch.Tensor, shape (F, R)
         Marginal probability of the choice; 1 where there is no choice.
     """
-    n_frames, n_residues = backbone.size(0), backbone.size(1)
-    n_groups = n_frames * n_residues
-    candidates = select_candidates(
-        chi,
-        log_p,
-        residue_type,
-        tables,
-        settings.max_candidates,
-        settings.max_log_ratio,
-    )
-    n_kept = candidates.log_p.size(2)
-    rows = backbone.reshape(n_groups, 5, 3)
-    row_type = residue_type.repeat(n_frames).index_select(0, candidates.residue)
-    built = build_side_chain_rows(
-        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
-        row_type,
-        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
-        builder,
-    )
-    atoms = list_candidate_atoms(
-        built,
-        candidates.index,
-        candidates.residue,
-        row_type,
-        candidates.same_as,
-        n_groups,
-        8,
-        tables,
-    )
-    has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
-    backbone_points = list_backbone(backbone, has_beta)
-    weights = EnergyWeights(
-        table=pair_energy,
-        scale=settings.pair_scale,
-        slope=settings.clash_slope,
-        ceiling=settings.clash_ceiling,
-    )
-    grid = make_energy_grid(tables, weights)
-    near = find_surroundings(
-        neighbor_index,
-        backbone[:, :, 1],
-        box,
-        residue_type,
-        chain_index,
-        compute_reach(atoms.points, backbone_points),
-        max(grid.cutoff, constants.CLASH_CUTOFF + 0.11),
-    )
-    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, grid)
-    terms = compute_side_chain_terms(atoms, near, tables, grid)
-    own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
-    own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
-    marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
-    if noise is None:
-        choice = marginal.argmax(1)
-    else:
-        choice = sample_gibbs(own, marginal, terms, atoms, noise, settings.temperature)
-    has_choice = (marginal > 0).any(1)
-    confidence = marginal.gather(1, choice.unsqueeze(1)).squeeze(1)
-    confidence = torch.where(has_choice, confidence, torch.ones_like(confidence))
-    chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
-    chosen_chi, positions = clean_up(
-        rows,
-        backbone_points,
-        candidates.chi.reshape(-1, 4).index_select(0, chosen),
-        near,
-        builder,
-        tables,
-        settings.n_cleanup_steps,
-        settings.cleanup_pull,
-        settings.cleanup_margin,
-    )
-    if settings.n_repair_rounds > 0:
-        chosen_chi, positions = repair_side_chains(
-            chosen_chi,
-            positions,
-            rows,
-            backbone_points,
-            near,
-            candidates.chi,
-            candidates.log_p,
+    if residue_type.numel() == 0:
+        return chi[:, :, 0], backbone.new_zeros(chi.size(0), 0, 14, 3), log_p[:, :, 0]
+    # a few thousand residues at once: they fit the caches, and memory stays flat
+    n_frames = max(1, 4096 // residue_type.numel())
+    chis: list[Tensor] = []
+    positions: list[Tensor] = []
+    confidences: list[Tensor] = []
+    for start in range(0, backbone.size(0), n_frames):
+        stop = start + n_frames
+        part_chi, part_positions, part_confidence = pack_frames(
+            backbone[start:stop],
+            residue_type,
+            chain_index,
+            neighbor_index[start:stop],
+            box[start:stop],
+            chi[start:stop],
+            log_p[start:stop],
+            None if noise is None else noise[start:stop],
             builder,
             tables,
-            settings.n_repair_rounds,
-            settings.repair_limit,
+            pair_energy,
+            settings,
         )
-    return (
-        chosen_chi.view(n_frames, n_residues, 4),
-        positions.view(n_frames, n_residues, 14, 3),
-        confidence.view(n_frames, n_residues),
-    )
+        chis.append(part_chi)
+        positions.append(part_positions)
+        confidences.append(part_confidence)
+    return torch.cat(chis), torch.cat(positions), torch.cat(confidences)
 
 
 class Packer(torch.nn.Module):

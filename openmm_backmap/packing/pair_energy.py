@@ -9,7 +9,12 @@ from openmm_backmap.packing.atoms import BlockedPoints, CandidateAtoms
 from openmm_backmap.packing.clash import compute_clash_energy, compute_overlap
 from openmm_backmap.packing.contacts import (
     Surroundings,
+    compute_chunk_ends,
+    count_frames,
+    find_block_pairs,
+    find_close_points,
     find_point_pairs,
+    make_space,
 )
 from openmm_backmap.packing.mean_field import InteractionTerms
 from openmm_backmap.packing.tables import N_ATOM_TYPES, PackingTables
@@ -23,6 +28,7 @@ __all__ = [
     "compute_side_chain_terms",
     "find_allowed_backbone_pairs",
     "find_side_chain_pairs",
+    "find_special_pairs",
     "look_up_pair_energy",
     "make_empty_pair_energy",
     "make_energy_grid",
@@ -151,6 +157,73 @@ def compute_atom_energy(
     return energy
 
 
+def find_special_pairs(
+    atoms: CandidateAtoms,
+    backbone: BlockedPoints,
+    near: Surroundings,
+    tables: PackingTables,
+    cutoff: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find near backbone atoms where bonds exclude some pairs.
+
+    These are the residue's own backbone and, for proline, that of the bonded
+    residue before.
+
+    Parameters
+    ----------
+    atoms : CandidateAtoms
+        Distinct side-chain atoms.
+    backbone : BlockedPoints
+        N, CA, C, O and CB of G residues.
+    near : Surroundings
+        Residue pairs.
+    tables : PackingTables
+        Constants.
+    cutoff : float
+        Distance in nm.
+
+    Returns
+    -------
+    a, b : torch.Tensor, shape (N,), int64
+        Candidate atom; backbone atom as 14 x residue + slot.
+    distance : torch.Tensor, shape (N,)
+        In nm.
+    image : torch.Tensor, shape (3, N)
+        Image shift of the backbone atom: zero.
+    """
+    own = torch.arange(near.follows.numel(), device=near.first.device)
+    proline = tables.is_proline.index_select(0, near.residue_type) & near.follows
+    ring = torch.nonzero(proline).flatten()
+    allowed_inside = ~tables.excluded_inside[:, :, :5]
+    allowed = torch.stack([allowed_inside, ~tables.excluded_before]).reshape(-1)
+    a_parts: list[torch.Tensor] = []
+    b_parts: list[torch.Tensor] = []
+    distances: list[torch.Tensor] = []
+    for turn in range(2):
+        first = own if turn == 0 else ring
+        shift = torch.zeros(3, first.numel(), dtype=near.shift.dtype, device=own.device)
+        a, b, distance, _ = find_point_pairs(
+            atoms.points,
+            backbone,
+            first,
+            first - turn,
+            shift,
+            cutoff,
+            near.n_residues,
+            4096,
+        )
+        residue_b = torch.div(b, 5, rounding_mode="floor")
+        slot_b = b - residue_b * 5
+        entry = (turn * 280 + atoms.code.index_select(0, a)) * 5 + slot_b
+        kept = torch.nonzero(allowed.index_select(0, entry)).flatten()
+        a_parts.append(a.index_select(0, kept))
+        b_parts.append((residue_b * 14 + slot_b).index_select(0, kept))
+        distances.append(distance.index_select(0, kept))
+    a = torch.cat(a_parts)
+    image = torch.zeros(3, a.numel(), dtype=near.shift.dtype, device=a.device)
+    return a, torch.cat(b_parts), torch.cat(distances), image
+
+
 def find_allowed_backbone_pairs(
     atoms: CandidateAtoms,
     backbone: BlockedPoints,
@@ -182,48 +255,36 @@ def find_allowed_backbone_pairs(
     image : torch.Tensor, shape (3, N)
         Image shift of the backbone atom in nm.
     """
-    own = torch.arange(near.follows.numel(), device=near.first.device)
-    none = torch.zeros(3, own.numel(), dtype=near.shift.dtype, device=own.device)
-    found_a: list[torch.Tensor] = []
-    found_b: list[torch.Tensor] = []
-    distances: list[torch.Tensor] = []
-    images: list[torch.Tensor] = []
-    # its own backbone, then that of the neighbours, either way round
-    for turn in range(3):
-        first = own if turn == 0 else near.first if turn == 1 else near.second
-        second = own if turn == 0 else near.second if turn == 1 else near.first
-        shift = none if turn == 0 else near.shift if turn == 1 else -near.shift
+    a, b, distance, image = find_special_pairs(atoms, backbone, near, tables, cutoff)
+    a_parts, b_parts, distances, images = [a], [b], [distance], [image]
+    proline = tables.is_proline.index_select(0, near.residue_type) & near.follows
+    for turn in range(2):
+        first = near.first if turn == 0 else near.second
+        second = near.second if turn == 0 else near.first
+        shift = near.shift if turn == 0 else -near.shift
+        special = (first - second == 1) & proline.index_select(0, first)
+        kept = torch.nonzero(~special).flatten()
+        shift = shift.index_select(1, kept)
         a, b, distance, pair = find_point_pairs(
-            atoms.points, backbone, first, second, shift, cutoff, near.n_residues, 4096
+            atoms.points,
+            backbone,
+            first.index_select(0, kept),
+            second.index_select(0, kept),
+            shift,
+            cutoff,
+            near.n_residues,
+            4096,
         )
-        found_a.append(a)
-        found_b.append(b)
+        residue_b = torch.div(b, 5, rounding_mode="floor")
+        a_parts.append(a)
+        b_parts.append(residue_b * 9 + b)  # 14 x residue + slot
         distances.append(distance)
         images.append(shift.index_select(1, pair))
-    a, b, distance = torch.cat(found_a), torch.cat(found_b), torch.cat(distances)
-    residue_b = torch.div(b, 5, rounding_mode="floor")
-    slot_b = b - residue_b * 5
-    residue_a = atoms.residue.index_select(0, a)
-    code_a = atoms.code.index_select(0, a)
-    # 0 inside a residue, 1 with the bonded one before, 2 with any other
-    step = residue_a - residue_b
-    before = (step == 1) & near.follows.index_select(0, residue_a)
-    kind = torch.where(before, torch.ones_like(step), torch.full_like(step, 2))
-    kind = torch.where(step == 0, torch.zeros_like(step), kind)
-    allowed = torch.stack(
-        [
-            ~tables.excluded_inside[:, :, :5],
-            ~tables.excluded_before,
-            torch.ones_like(tables.excluded_before),
-        ]
-    )
-    entry = (kind * 280 + code_a) * 5 + slot_b
-    kept = torch.nonzero(allowed.reshape(-1).index_select(0, entry)).flatten()
     return (
-        a.index_select(0, kept),
-        (residue_b * 14 + slot_b).index_select(0, kept),
-        distance.index_select(0, kept),
-        torch.cat(images, 1).index_select(1, kept),
+        torch.cat(a_parts),
+        torch.cat(b_parts),
+        torch.cat(distances),
+        torch.cat(images, 1),
     )
 
 
@@ -349,14 +410,34 @@ def compute_backbone_energy(
     torch.Tensor, shape (N,)
         In nats.
     """
-    a, b, distance, _ = find_allowed_backbone_pairs(
-        atoms, backbone, near, tables, grid.cutoff
-    )
     # a backbone atom's type is its slot
-    slot_b = torch.remainder(b, 14)
     kind = tables.atom_type.reshape(-1).index_select(0, atoms.code)
-    energy = read_energy_grid(grid, kind.index_select(0, a), slot_b, distance)
-    total = torch.zeros(kind.numel(), dtype=energy.dtype, device=energy.device)
+    kind_b = torch.arange(5, device=kind.device).repeat(near.follows.numel())
+    proline = tables.is_proline.index_select(0, near.residue_type) & near.follows
+    total = torch.zeros(kind.numel(), dtype=atoms.points.x.dtype, device=kind.device)
+    for turn in range(2):
+        first = near.first if turn == 0 else near.second
+        second = near.second if turn == 0 else near.first
+        shift = near.shift if turn == 0 else -near.shift
+        special = (first - second == 1) & proline.index_select(0, first)
+        kept = torch.nonzero(~special).flatten()
+        terms = compute_terms(
+            atoms.points,
+            backbone,
+            kind,
+            kind_b,
+            first.index_select(0, kept),
+            second.index_select(0, kept),
+            shift.index_select(1, kept),
+            near.n_residues,
+            grid,
+            0.0,
+        )
+        total = total.scatter_add(0, terms.a, terms.energy)
+    a, b, distance, _ = find_special_pairs(atoms, backbone, near, tables, grid.cutoff)
+    energy = read_energy_grid(
+        grid, kind.index_select(0, a), torch.remainder(b, 14), distance
+    )
     return total.scatter_add(0, a, energy)
 
 
@@ -384,14 +465,89 @@ def compute_side_chain_terms(
     InteractionTerms
         Pairs with an energy worth counting.
     """
-    a, b, distance, _ = find_side_chain_pairs(atoms, near, grid.cutoff)
     kind = tables.atom_type.reshape(-1).index_select(0, atoms.code)
-    energy = read_energy_grid(
-        grid, kind.index_select(0, a), kind.index_select(0, b), distance
+    return compute_terms(
+        atoms.points,
+        atoms.points,
+        kind,
+        kind,
+        near.first,
+        near.second,
+        near.shift,
+        near.n_residues,
+        grid,
+        constants.LEAST_ENERGY,
     )
-    used = torch.nonzero(energy.abs() > constants.LEAST_ENERGY).flatten()
+
+
+def compute_terms(
+    source: BlockedPoints,
+    target: BlockedPoints,
+    kind_a: torch.Tensor,
+    kind_b: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    shift: torch.Tensor,
+    n_residues: int,
+    grid: EnergyGrid,
+    least: float,
+) -> InteractionTerms:
+    """Compute the energies of all near atom pairs, block by block.
+
+    Parameters
+    ----------
+    source, target : BlockedPoints
+        Atoms of the first and of the second groups.
+    kind_a, kind_b : torch.Tensor, shape (N,) and (M,), int64
+        Their types, an index into `ATOM_TYPES`.
+    first, second : torch.Tensor, shape (P,), int64
+        Group pairs, frame after frame.
+    shift : torch.Tensor, shape (3, P)
+        Translation of the second group in nm.
+    n_residues : int
+        Groups of a frame.
+    grid : EnergyGrid
+        Energies of atom pairs.
+    least : float
+        Weaker energies (nats) are left out.
+
+    Returns
+    -------
+    InteractionTerms
+        Sorted by frame.
+    """
+    chunk = 2048
+    block_a, block_b, pair = find_block_pairs(
+        source, target, first, second, shift, grid.cutoff
+    )
+    move = shift.index_select(1, pair)
+    space = make_space(source, target, chunk)
+    count = count_frames(first.index_select(0, pair), source, n_residues)
+    a_parts = [pair[:0]]
+    b_parts = [pair[:0]]
+    energy_parts = [move[0, :0]]
+    begin = 0
+    for end in compute_chunk_ends(count, chunk):
+        found = find_close_points(
+            source,
+            target,
+            block_a[begin:end],
+            block_b[begin:end],
+            move[:, begin:end],
+            grid.cutoff,
+            space,
+        )
+        energy = read_energy_grid(
+            grid,
+            kind_a.index_select(0, found.a),
+            kind_b.index_select(0, found.b),
+            found.square.sqrt(),
+        )
+        used = torch.nonzero(energy.abs() > least).flatten()
+        a_parts.append(found.a.index_select(0, used))
+        b_parts.append(found.b.index_select(0, used))
+        energy_parts.append(energy.index_select(0, used))
+        begin = end
     return InteractionTerms(
-        a=a.index_select(0, used),
-        b=b.index_select(0, used),
-        energy=energy.index_select(0, used),
+        a=torch.cat(a_parts), b=torch.cat(b_parts), energy=torch.cat(energy_parts)
     )

@@ -75,6 +75,9 @@ def _meeting_energy(
     ramachandran: Tensor,
     tables: BuilderTables,
     settings: PlaneSettings,
+    beta: Optional[Tensor],  # noqa: UP045 (TorchScript)
+    has_beta: Optional[Tensor],  # noqa: UP045
+    beta_spread: float,
 ) -> Tensor:
     """Energy (F, R, P, P) of residue i for planes a of unit i - 1 and b of i."""
     joined = has_next(chain_index)
@@ -104,6 +107,12 @@ def _meeting_energy(
     normal = normalize(torch.linalg.cross(to_n, to_c, dim=-1))
     cb = center - 0.0938 * normalize(to_n + to_c) + 0.1210 * normal
     has_cb = (residue_type != 7).to(ca.dtype).view(1, -1, 1, 1)
+    if beta is not None and has_beta is not None:
+        gap = (cb - beta.unsqueeze(2).unsqueeze(2)) / beta_spread
+        # a bead far out of place must not outweigh the chain
+        missed = (0.5 * (gap * gap).sum(-1)).clamp(max=20.0)
+        told = has_beta.to(ca.dtype).unsqueeze(2).unsqueeze(2)
+        energy = energy + missed * told
     energy = energy + compute_near_energy(
         torch.roll(ca, 1, 1).unsqueeze(2).unsqueeze(2).expand(shape),
         before_c,
@@ -195,6 +204,9 @@ def choose_planes(
     tables: BuilderTables,
     settings: PlaneSettings,
     noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+    beta: Optional[Tensor] = None,  # noqa: UP045
+    has_beta: Optional[Tensor] = None,  # noqa: UP045
+    beta_spread: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Choose one plane a unit so that the whole chain is most probable.
 
@@ -222,6 +234,12 @@ def choose_planes(
         Weights.
     noise : torch.Tensor or None, shape (F, R)
         N(0, 1) numbers that draw one sample. If None, the best planes.
+    beta : torch.Tensor or None, shape (F, R, 3)
+        Where CB beads are, in nm. If None, there are none.
+    has_beta : torch.Tensor or None, shape (F, R), bool
+        Residues that have one.
+    beta_spread : float
+        Spread of CB about its bead, nm a coordinate.
 
     Returns
     -------
@@ -254,6 +272,9 @@ def choose_planes(
         ramachandran,
         tables,
         settings,
+        beta,
+        has_beta,
+        beta_spread,
     )
     joined = has_next(chain_index)
     own = log_p * joined.to(log_p.dtype).view(1, -1, 1)
