@@ -75,9 +75,9 @@ def _meeting_energy(
     ramachandran: Tensor,
     tables: BuilderTables,
     settings: PlaneSettings,
-    beta: Optional[Tensor],  # noqa: UP045 (TorchScript)
-    has_beta: Optional[Tensor],  # noqa: UP045
-    beta_spread: float,
+    beta: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    has_beta: Optional[Tensor] = None,  # noqa: UP045
+    beta_spread: float = 1.0,
 ) -> Tensor:
     """Energy (F, R, P, P) of residue i for planes a of unit i - 1 and b of i."""
     joined = has_next(chain_index)
