@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from openmm_backmap.builder.backbone import build_backbone, has_next
 from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.geometry.vectors import compute_distance
+from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder, decode_peak, sample_bins
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.packing.pack import Packer
@@ -167,8 +168,16 @@ class CAModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        hints: Optional[BeadHints] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Build the backbone and propose side chains; arguments as in `forward`.
+        """Build the backbone and propose side chains.
+
+        Parameters
+        ----------
+        bead_positions, residue_type, chain_index, neighbor_index, box, noise
+            As in `forward`; CA is the first bead.
+        hints : BeadHints or None
+            What beads other than CA tell. If None, there are none.
 
         Returns
         -------
@@ -182,6 +191,8 @@ class CAModel(nn.Module):
         beads = bead_positions[:, :, 0]
         is_cis = find_cis(beads, residue_type, chain_index)
         sigma = estimate_noise(beads, is_cis, chain_index)
+        if hints is not None:
+            sigma = sigma.clamp(min=hints.noise)
         ca = project_ca(beads, residue_type, chain_index)
         h = self.compute_features(
             ca, residue_type, chain_index, neighbor_index, box, sigma
@@ -197,6 +208,24 @@ class CAModel(nn.Module):
             alphas, twists, plane_log_p = self.decoder.spread_planes(h, is_cis)
         else:
             alphas, twists, plane_log_p = self.decoder.draw_planes(h, is_cis, uniform)
+        beta: Optional[Tensor] = None  # noqa: UP045
+        has_beta: Optional[Tensor] = None  # noqa: UP045
+        beta_spread = 1.0
+        if hints is not None and bool(hints.has_oxygen.any()):
+            beta = hints.beta
+            has_beta = hints.has_beta
+            beta_spread = hints.beta_spread
+            alphas, twists, plane_log_p = follow_oxygen(
+                hints,
+                ca,
+                alphas,
+                twists,
+                plane_log_p,
+                is_cis,
+                residue_type,
+                chain_index,
+                self.packer.builder(),
+            )
         alpha, twist = choose_planes(
             ca,
             alphas,
@@ -211,6 +240,9 @@ class CAModel(nn.Module):
             self.packer.builder(),
             self.planes,
             draw,
+            beta,
+            has_beta,
+            beta_spread,
         )
         azimuth = self.decoder.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.decoder.network.end_logits(h, azimuth).float()
@@ -230,6 +262,10 @@ class CAModel(nn.Module):
         )
         told = self.decoder.encode_backbone(alpha, twist, is_cis, chain_index)
         chi, log_p = self.decoder.decode_chi(h, told, residue_type, push)
+        if hints is not None:
+            log_p = weigh_side_chains(
+                hints, backbone, residue_type, chi, log_p, self.packer.builder()
+            )
         return backbone, chi, log_p
 
     def forward(
@@ -242,8 +278,29 @@ class CAModel(nn.Module):
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
-        backbone, chi, log_p = self.propose(
+        return self.backmap(
             bead_positions, residue_type, chain_index, neighbor_index, box, noise
+        )
+
+    def backmap(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        hints: Optional[BeadHints] = None,  # noqa: UP045
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap with what other beads tell of CA, the first one."""
+        backbone, chi, log_p = self.propose(
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            hints,
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.conditioning import find_cis, project_ca
+from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
 from openmm_backmap.packing.pack import Packer
@@ -63,8 +64,16 @@ class TableModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        hints: Optional[BeadHints] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Build the backbone and propose side chains; arguments as in `forward`.
+        """Build the backbone and propose side chains.
+
+        Parameters
+        ----------
+        bead_positions, residue_type, chain_index, neighbor_index, box, noise
+            As in `forward`; CA is the first bead.
+        hints : BeadHints or None
+            What beads other than CA tell. If None, there are none.
 
         Returns
         -------
@@ -81,6 +90,24 @@ class TableModel(nn.Module):
         if noise is not None:
             draw = noise[..., 0]
         alphas, twists, plane_log_p = self.peptides(ca, residue_type, chain_index)
+        beta: Optional[Tensor] = None  # noqa: UP045
+        has_beta: Optional[Tensor] = None  # noqa: UP045
+        beta_spread = 1.0
+        if hints is not None and bool(hints.has_oxygen.any()):
+            beta = hints.beta
+            has_beta = hints.has_beta
+            beta_spread = hints.beta_spread
+            alphas, twists, plane_log_p = follow_oxygen(
+                hints,
+                ca,
+                alphas,
+                twists,
+                plane_log_p,
+                is_cis,
+                residue_type,
+                chain_index,
+                self.packer.builder(),
+            )
         alpha, twist = choose_planes(
             ca,
             alphas,
@@ -95,6 +122,9 @@ class TableModel(nn.Module):
             self.packer.builder(),
             self.planes,
             draw,
+            beta,
+            has_beta,
+            beta_spread,
         )
         # the stored planes are trans; a cis peptide is flat
         twist = twist * (~is_cis).to(twist.dtype)
@@ -113,6 +143,10 @@ class TableModel(nn.Module):
         if noise is not None:
             spread = self.library.spread[residue_type]
             chi = chi + (noise[..., 1:5] * spread).unsqueeze(2)
+        if hints is not None:
+            log_p = weigh_side_chains(
+                hints, backbone, residue_type, chi, log_p, self.packer.builder()
+            )
         return backbone, chi, log_p
 
     def forward(
@@ -125,8 +159,29 @@ class TableModel(nn.Module):
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
-        backbone, chi, log_p = self.propose(
+        return self.backmap(
             bead_positions, residue_type, chain_index, neighbor_index, box, noise
+        )
+
+    def backmap(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        hints: Optional[BeadHints] = None,  # noqa: UP045
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap with what other beads tell of CA, the first one."""
+        backbone, chi, log_p = self.propose(
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            hints,
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
