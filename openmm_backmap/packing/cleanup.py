@@ -11,7 +11,7 @@ from openmm_backmap.packing import constants
 from openmm_backmap.packing.atoms import BlockedPoints, list_side_chains
 from openmm_backmap.packing.clash import compute_overlap
 from openmm_backmap.packing.contacts import Surroundings
-from openmm_backmap.packing.pair_energy import (
+from openmm_backmap.packing.interactions import (
     find_allowed_backbone_pairs,
     find_side_chain_pairs,
 )

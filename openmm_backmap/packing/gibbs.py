@@ -3,7 +3,7 @@
 import torch
 
 from openmm_backmap.packing.atoms import CandidateAtoms
-from openmm_backmap.packing.mean_field import InteractionTerms
+from openmm_backmap.packing.interactions import InteractionTerms
 
 __all__ = ["color_residues", "draw_choice", "sample_gibbs"]
 

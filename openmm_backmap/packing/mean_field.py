@@ -1,23 +1,11 @@
 """Self-consistent mean field over candidates: the mode and its marginals."""
 
-from typing import NamedTuple
-
 import torch
 
 from openmm_backmap.packing.atoms import CandidateAtoms
+from openmm_backmap.packing.interactions import InteractionTerms
 
-__all__ = ["InteractionTerms", "compute_candidate_field", "solve_mean_field"]
-
-
-class InteractionTerms(NamedTuple):
-    """Energies between side-chain atoms of different residues.
-
-    E terms; `a` and `b` index the atoms of a `CandidateAtoms`.
-    """
-
-    a: torch.Tensor  # (E,) int64
-    b: torch.Tensor  # (E,) int64
-    energy: torch.Tensor  # (E,) nats
+__all__ = ["compute_candidate_field", "solve_mean_field"]
 
 
 def compute_candidate_field(

@@ -17,11 +17,13 @@ from openmm_backmap.packing.candidates import drop_hopeless, select_candidates
 from openmm_backmap.packing.cleanup import clean_up
 from openmm_backmap.packing.contacts import find_surroundings
 from openmm_backmap.packing.gibbs import sample_gibbs
+from openmm_backmap.packing.interactions import (
+    compute_backbone_energy,
+    compute_side_chain_terms,
+)
 from openmm_backmap.packing.mean_field import solve_mean_field, sum_over_atoms
 from openmm_backmap.packing.pair_energy import (
     EnergyWeights,
-    compute_backbone_energy,
-    compute_side_chain_terms,
     make_empty_pair_energy,
     make_energy_grid,
 )
@@ -47,9 +49,9 @@ class PackingSettings(NamedTuple):
     n_sweeps: int = 10
     damping: float = 0.5
     temperature: float = 1.0  # of samples
-    n_cleanup_steps: int = 12
-    cleanup_pull: float = 0.1
-    cleanup_margin: float = 0.005  # nm
+    n_cleanup_steps: int = 10
+    cleanup_pull: float = 0.02
+    cleanup_margin: float = 0.01  # nm
     n_repair_rounds: int = 4
     repair_limit: float = 0.03  # nm of overlap beyond the tolerance
 

@@ -12,12 +12,12 @@ from openmm_backmap.packing.atoms import (
     list_side_chains,
 )
 from openmm_backmap.packing.clash import compute_overlap
+from openmm_backmap.packing.close_points import find_point_pairs
 from openmm_backmap.packing.contacts import (
     Surroundings,
-    find_point_pairs,
     list_both_directions,
 )
-from openmm_backmap.packing.pair_energy import (
+from openmm_backmap.packing.interactions import (
     find_allowed_backbone_pairs,
     find_side_chain_pairs,
 )

@@ -3,11 +3,8 @@
 import torch
 from torch import Tensor
 
-from openmm_backmap.packing.contacts import (
-    Surroundings,
-    expand_rows,
-    list_both_directions,
-)
+from openmm_backmap.packing.close_points import expand_rows
+from openmm_backmap.packing.contacts import Surroundings, list_both_directions
 from openmm_backmap.packing.tables import PackingTables
 
 __all__ = ["find_ring_penetrations"]

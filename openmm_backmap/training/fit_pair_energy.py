@@ -21,17 +21,11 @@ from openmm_backmap.packing.atoms import (
 )
 from openmm_backmap.packing.candidates import Candidates, select_candidates
 from openmm_backmap.packing.clash import compute_clash_energy, compute_overlap
-from openmm_backmap.packing.contacts import (
-    find_point_pairs,
-    find_surroundings,
-    list_both_directions,
-)
+from openmm_backmap.packing.close_points import find_point_pairs
+from openmm_backmap.packing.contacts import find_surroundings, list_both_directions
+from openmm_backmap.packing.interactions import find_allowed_backbone_pairs
 from openmm_backmap.packing.pack import Packer
-from openmm_backmap.packing.pair_energy import (
-    N_DISTANCE_BINS,
-    compute_distance_bin,
-    find_allowed_backbone_pairs,
-)
+from openmm_backmap.packing.pair_energy import N_DISTANCE_BINS, compute_distance_bin
 from openmm_backmap.packing.tables import N_ATOM_TYPES
 
 __all__ = ["PairCounts", "collect_pair_counts", "find_targets", "fit_pair_energy"]

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from openmm_backmap.packing.atoms import block_points
+from openmm_backmap.packing.close_points import expand_rows, find_point_pairs
 from openmm_backmap.packing.contacts import (
     compute_image_shift,
-    expand_rows,
-    find_point_pairs,
     find_surroundings,
     list_both_directions,
 )

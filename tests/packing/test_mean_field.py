@@ -8,7 +8,8 @@ import torch
 
 from openmm_backmap.packing.atoms import BlockedPoints, CandidateAtoms
 from openmm_backmap.packing.gibbs import color_residues, draw_choice, sample_gibbs
-from openmm_backmap.packing.mean_field import InteractionTerms, solve_mean_field
+from openmm_backmap.packing.interactions import InteractionTerms
+from openmm_backmap.packing.mean_field import solve_mean_field
 
 
 def make_system(
