@@ -25,7 +25,10 @@ class ModelMetadata:
     name : str
         "table", "vae", "ca", ...
     mapping : str
-        Name of the CG mapping the model reads.
+        Name of the CG mapping the model reads first of all.
+    mappings : tuple of str
+        All mappings it reads; if empty, only `mapping`. How their beads come
+        says `openmm_backmap.mapping.cg_mapping.MODEL_SLOTS`.
     n_neighbors : int
         Neighbours K the model wants for each residue.
     neighbor_cutoff : float
@@ -56,6 +59,7 @@ class ModelMetadata:
 
     name: str
     mapping: str = "ca"
+    mappings: tuple[str, ...] = ()
     n_neighbors: int = 64
     neighbor_cutoff: float = 2.0
     noise_width: int = 0
@@ -69,6 +73,10 @@ class ModelMetadata:
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        mappings = tuple(self.mappings) or (self.mapping,)
+        object.__setattr__(self, "mappings", mappings)
 
     def to_json(self) -> str:
         """Return the metadata as JSON text."""

@@ -1,8 +1,10 @@
 """Whether a bead named CA is a CA or the centre of mass of its residue."""
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["find_com_residues", "is_com_chain"]
+__all__ = ["find_com_residues", "find_rest_distances", "is_com_chain"]
 
 CA_DISTANCE = 0.381
 """Distance in nm of the CA of consecutive residues, trans peptide."""
@@ -41,7 +43,57 @@ def is_com_chain(distance: np.ndarray) -> bool:
     return bool(distance.mean() > 0.41 or (distance > FAR_LIMIT).mean() > 0.1)
 
 
-def find_com_residues(positions: np.ndarray, chain_index: np.ndarray) -> np.ndarray:
+def find_rest_distances(
+    system: Any,  # noqa: ANN401
+    particle: np.ndarray,
+    chain_index: np.ndarray,
+) -> np.ndarray | None:
+    """Read the rest lengths of the harmonic bonds along the chains.
+
+    Parameters
+    ----------
+    system : openmm.System or None
+        The coarse-grained System.
+    particle : numpy.ndarray, shape (R,)
+        Particle of each residue.
+    chain_index : numpy.ndarray, shape (R,)
+        Segment of each residue.
+
+    Returns
+    -------
+    numpy.ndarray or None, shape (R - 1,)
+        From residue i to i + 1 in nm, 0 between segments. None if a pair has
+        no such bond.
+    """
+    if system is None:
+        return None
+    from openmm import HarmonicBondForce, unit
+
+    lengths: dict[tuple[int, int], float] = {}
+    for force in system.getForces():
+        if isinstance(force, HarmonicBondForce):
+            for k in range(force.getNumBonds()):
+                a, b, length, _ = force.getBondParameters(k)
+                # the chain's own bonds come before those of elastic networks
+                lengths.setdefault(
+                    (min(a, b), max(a, b)), length.value_in_unit(unit.nanometer)
+                )
+    result = np.zeros(max(0, len(particle) - 1))
+    for i in np.flatnonzero(np.diff(chain_index) == 0).tolist():
+        a, b = int(particle[i]), int(particle[i + 1])
+        length = lengths.get((min(a, b), max(a, b)))
+        if length is None:
+            return None
+        result[i] = length
+    return result
+
+
+def find_com_residues(
+    positions: np.ndarray | None,
+    chain_index: np.ndarray,
+    *,
+    distance: np.ndarray | None = None,
+) -> np.ndarray:
     """Find residues whose bead looks like a centre of mass, not a CA.
 
     CALVADOS 3 names the beads of folded domains CA too, but they are centres of
@@ -50,10 +102,14 @@ def find_com_residues(positions: np.ndarray, chain_index: np.ndarray) -> np.ndar
 
     Parameters
     ----------
-    positions : numpy.ndarray, shape (F, R, 3)
+    positions : numpy.ndarray or None, shape (F, R, 3)
         First bead of each residue in nm, segments whole (see `unwrap_chains`).
+        None if there are distances.
     chain_index : numpy.ndarray, shape (R,)
         Segment of each residue.
+    distance : numpy.ndarray or None, shape (R - 1,)
+        Distances of consecutive beads in nm, see `find_rest_distances`. If
+        None, the mean over the frames.
 
     Returns
     -------
@@ -62,9 +118,10 @@ def find_com_residues(positions: np.ndarray, chain_index: np.ndarray) -> np.ndar
         choose the mapping a residue; segments under 8 residues are never
         flagged.
     """
-    positions = np.asarray(positions, np.float64)
     chain_index = np.asarray(chain_index)
-    distance = np.linalg.norm(np.diff(positions, axis=1), axis=-1).mean(axis=0)
+    if distance is None:
+        steps = np.diff(np.asarray(positions, np.float64), axis=1)
+        distance = np.linalg.norm(steps, axis=-1).mean(axis=0)
     is_com = np.zeros(len(chain_index), bool)
     for segment in np.unique(chain_index):
         residues = np.flatnonzero(chain_index == segment)

@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 
 from openmm_backmap.errors import InputError
 
-__all__ = ["MAPPINGS", "CGBead", "CGMapping", "find_mapping"]
+__all__ = [
+    "MAPPINGS",
+    "MODEL_SLOTS",
+    "CGBead",
+    "CGMapping",
+    "find_mapping",
+    "find_model_slots",
+]
 
 CENTERS = ("atom", "mass", "geometry")
 
@@ -103,6 +110,14 @@ MAPPINGS = {
         CGMapping("ca", (CGBead("CA", atoms=("CA",)),)),
         # CALVADOS 3 names the centre of mass of a folded residue CA
         CGMapping("com", (CGBead("COM", center="mass", names=("COM", "CA")),)),
+        # each residue has one of the two, see `CGTopology.with_com_residues`
+        CGMapping(
+            "mixed",
+            (
+                CGBead("CA", atoms=("CA",)),
+                CGBead("COM", center="mass", names=("COM", "CA")),
+            ),
+        ),
         CGMapping(
             "awsem",
             (
@@ -115,6 +130,14 @@ MAPPINGS = {
 }
 """The built-in mappings by name."""
 
+MODEL_SLOTS = {
+    "ca": ("CA",),
+    "com": ("CA", "COM"),
+    "mixed": ("CA", "COM"),
+    "awsem": ("CA", "CB", "O"),
+}
+"""Bead slots that models of the built-in mappings read, zeros where absent."""
+
 
 def find_mapping(mapping: str | CGMapping) -> CGMapping:
     """Return a mapping from its name; a `CGMapping` passes through.
@@ -122,7 +145,7 @@ def find_mapping(mapping: str | CGMapping) -> CGMapping:
     Parameters
     ----------
     mapping : str or CGMapping
-        "ca", "com", "awsem" or the user's own mapping.
+        "ca", "com", "mixed", "awsem" or the user's own mapping.
 
     Returns
     -------
@@ -142,3 +165,19 @@ def find_mapping(mapping: str | CGMapping) -> CGMapping:
             f"{', '.join(sorted(MAPPINGS))}, or give a CGMapping of your own"
         )
     return MAPPINGS[mapping]
+
+
+def find_model_slots(mapping: CGMapping) -> tuple[str, ...]:
+    """Return the bead slots, by name, in which a model wants a mapping.
+
+    Parameters
+    ----------
+    mapping : CGMapping
+        What the beads are.
+
+    Returns
+    -------
+    tuple of str
+        See `MODEL_SLOTS`; the mapping's own slots where it is not built in.
+    """
+    return MODEL_SLOTS.get(mapping.name, mapping.slot_names)

@@ -9,24 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from openmm_backmap.errors import TopologyError, TrajectoryError
-from openmm_backmap.mapping.cg_mapping import CGMapping, find_mapping
-from openmm_backmap.mapping.chains import chain_name, split_segments
-from openmm_backmap.mapping.nonprotein import summarize_skipped
-from openmm_backmap.mapping.records import read_bonds, read_residues, system_bonds
-from openmm_backmap.mapping.selection import find_beads, select_protein
-from openmm_backmap.mapping.sequence import (
-    align_sequences,
-    check_awsem_names,
-    read_sequences,
-)
-from openmm_backmap.residues.names import (
-    CODES,
-    RESIDUE_NAMES,
-    is_protein_residue,
-    residue_type_of,
-)
-from openmm_backmap.units import strip_unit
+from openmm_backmap.errors import InputError, TrajectoryError
+from openmm_backmap.geometry.periodic import unwrap_chains
+from openmm_backmap.mapping.bead_kind import find_com_residues, find_rest_distances
+from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping, find_mapping
+from openmm_backmap.mapping.chains import chain_name
+from openmm_backmap.mapping.reading import build_topology, names_with_sequence
+from openmm_backmap.mapping.sequence import align_sequences, read_sequences
+from openmm_backmap.residues.names import CODES, RESIDUE_NAMES
 
 __all__ = ["CGTopology"]
 
@@ -94,7 +84,8 @@ class CGTopology:
         topology : openmm.app.Topology
             Topology of the coarse-grained system, with or without bonds.
         mapping : str or CGMapping
-            What a bead stands for: "ca", "com", "awsem" or the user's own.
+            What a bead stands for: "ca", "com", "awsem", the user's own, or
+            "mixed": CA or centre of mass, see `find_com_residues`.
         sequence : str, Path, sequence of str or None
             FASTA file, one-letter sequence or one a chain, which overrides the
             residue names. If None, the names are believed.
@@ -121,7 +112,7 @@ class CGTopology:
             If nothing is protein, a name is not known, a bead is missing or the
             sequence does not fit.
         """
-        return _from_records(
+        return build_topology(
             cls,
             topology,
             find_mapping(mapping),
@@ -184,6 +175,11 @@ class CGTopology:
             Residues numbered from 1 in each chain, chains A, B, C and so on.
         """
         mapping = find_mapping(mapping)
+        if mapping.name == "mixed":
+            raise InputError(
+                "mapping 'mixed': a sequence does not tell which beads are centres of "
+                "mass; make the topology with 'com', then use `with_com_residues`"
+            )
         sequences = read_sequences(sequence)
         letters = "".join(sequences)
         names = [RESIDUE_NAMES[CODES.index(letter)] for letter in letters]
@@ -229,7 +225,12 @@ class CGTopology:
         """SHA-256 of types, segments, beads and mapping, in hexadecimal."""
         digest = hashlib.sha256()
         digest.update(f"{self.mapping!r} {self.n_beads}".encode())
-        for array in (self.residue_type, self.chain_index, self.bead_index):
+        beads = self.bead_index
+        if self.mapping.name == "mixed":
+            # which residues are centres of mass may be read off a frame, and
+            # must not keep a run from going on from another one
+            beads = beads.max(axis=1)
+        for array in (self.residue_type, self.chain_index, beads):
             digest.update(np.ascontiguousarray(array, "<i8").tobytes())
         return digest.hexdigest()
 
@@ -278,6 +279,95 @@ class CGTopology:
             beads[:, self.bead_index < 0] = 0.0
         return beads
 
+    @cached_property
+    def anchor_slot(self) -> np.ndarray:
+        """First bead slot that each residue has, shape (R,), int64."""
+        return (self.bead_index >= 0).argmax(axis=1)
+
+    def find_com_residues(
+        self,
+        positions: Any = None,  # noqa: ANN401
+        *,
+        box: np.ndarray | None = None,
+        system: Any = None,  # noqa: ANN401
+    ) -> np.ndarray:
+        """Find residues whose bead looks like a centre of mass, not a CA.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray or None, shape (B, 3)
+            A frame in nm. If None, only the System is asked.
+        box : numpy.ndarray or None, shape (3, 3)
+            Its box vectors in nm.
+        system : openmm.System or None
+            Where it has harmonic bonds along the chains, their rest lengths
+            decide, which are the same at any moment. If None, the frame does.
+
+        Returns
+        -------
+        numpy.ndarray, shape (R,), bool
+            See `openmm_backmap.mapping.bead_kind`.
+
+        Raises
+        ------
+        InputError
+            If there is neither.
+        """
+        particle = self.bead_index.max(axis=1)
+        distance = find_rest_distances(system, particle, self.chain_index)
+        if distance is not None:
+            return find_com_residues(None, self.chain_index, distance=distance)
+        if positions is None:
+            raise InputError(
+                "which beads are centres of mass cannot be told without positions: "
+                "give a frame, or list the residues"
+            )
+        beads = np.asarray(positions, np.float32)[None, particle]
+        if not np.isfinite(beads).all():
+            return np.zeros(self.n_residues, bool)
+        beads = unwrap_chains(beads, self.chain_index, box)
+        return find_com_residues(beads, self.chain_index)
+
+    def with_com_residues(self, is_com: Sequence[bool] | np.ndarray) -> "CGTopology":
+        """Return the same topology, told which beads are centres of mass.
+
+        Parameters
+        ----------
+        is_com : sequence of bool, shape (R,)
+            True for residues whose one bead is the centre of mass of their
+            heavy atoms, False for CA.
+
+        Returns
+        -------
+        CGTopology
+            Of the mapping "ca", "com" or "mixed".
+
+        Raises
+        ------
+        InputError
+            If the length is wrong or a residue has several beads.
+        """
+        flags = np.asarray(is_com, bool)
+        if flags.shape != (self.n_residues,):
+            raise InputError(
+                f"mapping: {flags.size} values came, the topology has "
+                f"{self.n_residues} residues: give one for each, True for a centre "
+                "of mass and False for CA"
+            )
+        if np.any((self.bead_index >= 0).sum(axis=1) != 1):
+            raise InputError(
+                f"mapping {self.mapping.name!r} has several beads a residue; only "
+                "single beads can be CA here and a centre of mass there"
+            )
+        particle = self.bead_index.max(axis=1)
+        if flags.all() or not flags.any():
+            mapping = MAPPINGS["com" if flags.all() else "ca"]
+            return replace(self, bead_index=particle[:, None], mapping=mapping)
+        beads = np.stack(
+            (np.where(flags, -1, particle), np.where(flags, particle, -1)), axis=1
+        )
+        return replace(self, bead_index=beads, mapping=MAPPINGS["mixed"])
+
     def with_sequence(self, sequence: str | Path | Sequence[str]) -> "CGTopology":
         """Return the same topology with other residues.
 
@@ -296,132 +386,5 @@ class CGTopology:
         return replace(
             self,
             residue_type=np.array([CODES.index(c) for c in letters], np.int64),
-            residue_name=_names_with_sequence(self.residue_name, letters),
+            residue_name=names_with_sequence(self.residue_name, letters),
         )
-
-
-def _from_records(
-    cls: type[CGTopology],
-    topology: Any,  # noqa: ANN401
-    mapping: CGMapping,
-    sequence: str | Path | Sequence[str] | None,
-    positions: Any,  # noqa: ANN401
-    system: Any,  # noqa: ANN401
-    box: Any,  # noqa: ANN401
-    strict: bool,
-) -> CGTopology:
-    """Build a `CGTopology` from a topology of either library."""
-    everything = read_residues(topology)
-    n_beads = sum(len(record.atom_index) for record in everything)
-    kept, skipped_names = select_protein(everything, mapping, sequence is not None)
-    skipped = summarize_skipped(skipped_names)
-    if not kept:
-        raise TopologyError(
-            f"nothing to backmap: none of the {len(everything)} residues is protein "
-            f"({', '.join(skipped) or 'the topology is empty'})"
-        )
-    if strict and skipped:
-        raise TopologyError(
-            f"residues that are not protein: {', '.join(skipped)}; remove them, or "
-            "leave strict off and they are left out"
-        )
-    records = [everything[number] for number in kept]
-    bead_index = find_beads(records, mapping)
-    positions, box = _plain_geometry(topology, n_beads, positions, system, box)
-    chain_index = split_segments(
-        records,
-        bead_index,
-        is_adjacent=np.diff(kept) == 1,
-        positions=positions,
-        box=box,
-        bonds=_bond_sources(topology, system, n_beads),
-        is_fixed=None if system is None else _fixed_particles(system),
-    )
-    names = tuple(record.name for record in records)
-    if sequence is not None:
-        lengths = np.bincount(chain_index).tolist()
-        letters, starts = align_sequences(read_sequences(sequence), lengths)
-        check_awsem_names(names, letters, [record.label for record in records])
-        is_start = np.diff(chain_index, prepend=-1) != 0
-        is_start[starts] = True
-        chain_index = np.cumsum(is_start).astype(np.int64) - 1
-        names = _names_with_sequence(names, letters)
-    first = np.flatnonzero(np.diff(chain_index, prepend=-1))
-    return cls(
-        residue_type=np.array([residue_type_of(name) for name in names], np.int64),
-        chain_index=chain_index,
-        residue_id=tuple(record.full_id for record in records),
-        residue_name=names,
-        chain_id=tuple(records[k].chain_id for k in first),
-        bead_index=bead_index,
-        n_beads=n_beads,
-        mapping=mapping,
-        skipped=skipped,
-    )
-
-
-def _plain_geometry(
-    topology: Any,  # noqa: ANN401
-    n_beads: int,
-    positions: Any,  # noqa: ANN401
-    system: Any,  # noqa: ANN401
-    box: Any,  # noqa: ANN401
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return positions and box as plain arrays in nm."""
-    from openmm import unit
-
-    if positions is not None:
-        positions = np.asarray(strip_unit(positions, unit.nanometer), np.float64)
-        if positions.ndim == 3:
-            positions = positions[0]
-        if positions.shape != (n_beads, 3):
-            raise TopologyError(
-                f"positions have shape {positions.shape}, the topology has {n_beads} "
-                "particles: give the positions of the same system"
-            )
-    if box is None and system is not None and system.usesPeriodicBoundaryConditions():
-        box = system.getDefaultPeriodicBoxVectors()
-    if box is None and hasattr(topology, "getPeriodicBoxVectors"):
-        box = topology.getPeriodicBoxVectors()
-    if box is not None:
-        # a Quantity, or a list of three Quantities as a System returns it
-        rows = [strip_unit(row, unit.nanometer) for row in box]
-        box = np.array([[float(x) for x in row] for row in rows], np.float64)
-    return positions, box
-
-
-def _bond_sources(topology: Any, system: Any, n_beads: int) -> list[np.ndarray]:  # noqa: ANN401
-    """List the bonds of the topology and of the System."""
-    sources = [read_bonds(topology)]
-    if system is not None:
-        if system.getNumParticles() != n_beads:
-            raise TopologyError(
-                f"the System has {system.getNumParticles()} particles, the topology "
-                f"{n_beads}: give the System of the same simulation"
-            )
-        sources.append(system_bonds(system))
-    return sources
-
-
-def _fixed_particles(system: Any) -> np.ndarray:  # noqa: ANN401
-    """Return which particles are virtual sites or have no mass; (B,)."""
-    from openmm import unit
-
-    return np.array(
-        [
-            system.isVirtualSite(k)
-            or system.getParticleMass(k).value_in_unit(unit.dalton) == 0.0
-            for k in range(system.getNumParticles())
-        ],
-        bool,
-    )
-
-
-def _names_with_sequence(names: Sequence[str], letters: str) -> tuple[str, ...]:
-    """Rename residues by a sequence; names of the right type stay (SEP, MSE)."""
-    return tuple(
-        name
-        if is_protein_residue(name) and CODES[residue_type_of(name)] == letter
-        else RESIDUE_NAMES[CODES.index(letter)]
-        for name, letter in zip(names, letters, strict=True)
-    )
