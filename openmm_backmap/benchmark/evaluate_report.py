@@ -105,19 +105,19 @@ def _measure_confidence(scores: Sequence[EntryScore]) -> dict[str, Any]:
     fold = np.concatenate(
         [np.full(len(s.confidence), k % 2) for k, s in enumerate(scores)]
     )
-    mended = confidence.astype(np.float64)
+    error = None
     if len(scores) > 1:
+        mended = confidence.astype(np.float64)
         for k in (0, 1):
             table = fit_calibration(confidence[fold != k], is_right[fold != k])
             mended[fold == k] = apply_calibration(confidence[fold == k], table)
+        error = compute_calibration_error(mended, is_right)
     return {
         "n_side_chains": len(confidence),
         "mean": float(confidence.mean()),
         "share_right": float(is_right.mean()),
         "expected_calibration_error": compute_calibration_error(confidence, is_right),
-        "expected_calibration_error_mapped": compute_calibration_error(
-            mended, is_right
-        ),
+        "expected_calibration_error_mapped": error,
         "reliability": [
             [None if np.isnan(v) else round(float(v), 4) for v in row]
             for row in compute_reliability(confidence, is_right)
@@ -177,11 +177,12 @@ def summarize_model(scores: Sequence[EntryScore]) -> dict[str, Any]:
     -------
     dict
         ``groups`` by `GROUPS`; ``calibration``, the table of
-        `openmm_backmap.metrics.calibration` fitted to all entries (empty
-        without confidence); ``entries``, a row for each.
+        `openmm_backmap.metrics.calibration` fitted to the first of the groups
+        (single X-ray structures where there are any; empty without
+        confidence); ``entries``, a row for each.
     """
     present = [g for g in GROUPS if any(s.group == g for s in scores)]
-    usable = [s for s in scores if len(s.confidence)]
+    usable = [s for s in scores if len(s.confidence) and s.group == present[0]]
     calibration = {}
     if usable:
         calibration = fit_calibration(
