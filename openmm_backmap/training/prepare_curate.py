@@ -222,7 +222,7 @@ def curate(raw: RawStructure, settings: CurationSettings | None = None) -> Curat
     Returns
     -------
     CuratedEntry
-        Centred on the mean CA of its first model.
+        Centred on the mean CA of all models.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def curate(raw: RawStructure, settings: CurationSettings | None = None) -> Curat
         )
     layout = HeavyAtomLayout.from_residues(raw.residue_type, segment, mask)
     _check(positions, layout, settings)
-    centre = positions[0, :, 1].mean(axis=0)
+    centre = positions[:, :, 1].mean(axis=(0, 1))
     positions = positions - centre
     filled = np.where(mask[:, :, None], positions, positions[:, :, 1:2])
     notes = {
