@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from openmm_backmap.artifact import list_models
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
-from openmm_backmap.backmapper_input import as_cg_topology, share_engine
-from openmm_backmap.errors import InputError, ModelError
+from openmm_backmap.backmapper_input import (
+    as_cg_topology,
+    check_mapping,
+    share_engine,
+)
+from openmm_backmap.errors import InputError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
@@ -78,13 +81,7 @@ class Backmapper:
             raise InputError(f"seed: {seed} came, wanted 0 or more")
         if threads is not None and threads < 1:
             raise InputError(f"threads: {threads} came, wanted 1 or more, or None")
-        came, wanted = cg_topology.mapping.name, engine.metadata.mapping
-        if came != wanted:
-            raise ModelError(
-                f"model {engine.metadata.name!r} reads beads of mapping {wanted!r}, "
-                f"the topology has {came!r}; choose another model (installed: "
-                f"{', '.join(list_models())})"
-            )
+        check_mapping(cg_topology, engine)
         self.cg_topology = cg_topology
         self.engine = engine
         self.seed = int(seed)
@@ -118,6 +115,7 @@ class Backmapper:
         positions: np.ndarray | None = None,
         box: np.ndarray | None = None,
         system: Any = None,
+        frames: np.ndarray | None = None,
         strict: bool = False,
         select: Callable[[CGTopology], CGTopology] | None = None,
         **options: Any,
@@ -136,15 +134,21 @@ class Backmapper:
             "cpu", "cuda", "cuda:1" ...; "auto" takes a GPU where there is one.
         sequence : str or list of str or Path, optional
             The true sequence where residue names do not tell it.
-        mapping : str or CGMapping, optional
-            The CG mapping.  If None, that of the model; with a warning where
-            beads named CA look like centres of mass.
+        mapping : str, CGMapping or sequence of bool, optional
+            What the beads are: "ca", "com" (centres of mass of residues),
+            "mixed", "awsem" (CA, CB and O), the user's own, or for each
+            residue whether its bead is a centre of mass.  If None, that of
+            the model; where beads named CA look like centres of mass they are
+            taken for such, with a warning.
         positions : numpy.ndarray, shape (B, 3), optional
             One frame in nm; helps to split chains that share an id.
         box : numpy.ndarray, shape (3, 3), optional
             Its box vectors in nm.
         system : openmm.System, optional
             Its bonds help to split chains.
+        frames : numpy.ndarray, shape (F, B, 3), optional
+            Frames of the run in nm, by which CA are told from centres of
+            mass.  If None, `positions` or those of the topology file.
         strict : bool, optional
             Whether beads that are not protein are an error instead of being
             left out.
@@ -177,6 +181,8 @@ class Backmapper:
             box=box,
             system=system,
             strict=strict,
+            readable=engine.metadata.mappings,
+            frames=frames,
         )
         if select is not None:
             cg_topology = select(cg_topology)

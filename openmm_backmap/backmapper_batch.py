@@ -15,12 +15,11 @@ from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.geometry.periodic import minimum_image, unwrap_chains
 from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.mapping.cg_mapping import find_model_slots
+from openmm_backmap.mapping.coarsen import compute_bead_weights
 from openmm_backmap.torch_threads import limit_torch_threads
 
 __all__ = ["BackmapBatch", "BatchRunner", "draw_noise"]
-
-_CA_SLOT = 1
-"""Slot of CA among the 14 heavy-atom slots (N, CA, C, O, CB, ...)."""
 
 
 def draw_noise(
@@ -64,8 +63,9 @@ class BackmapBatch:
     heavy : numpy.ndarray, shape (F, R, 14, 3), float32
         Heavy atoms in slots in nm, one entry for each of `frames`.
     displacement : numpy.ndarray, shape (F, R), float32
-        Distance in nm from the anchor bead to the CA that was built: what
-        the projection of impossible CA geometry moved.
+        Distance in nm from the first bead of each residue to the same bead of
+        the atoms that were built: what the projection of impossible CA
+        geometry moved, or by how much a centre of mass was missed.
     seconds : float
         Wall time of the pass.
     """
@@ -121,6 +121,17 @@ class BatchRunner:
         # first residue of each segment: reduceat sums over segments from there
         self._starts = np.flatnonzero(np.diff(cg_topology.chain_index, prepend=-1) != 0)
         self._lengths = np.diff(self._starts, append=cg_topology.n_residues)
+        self._anchor = cg_topology.anchor_slot
+        rows = np.arange(cg_topology.n_residues)
+        weights = compute_bead_weights(cg_topology.mapping)
+        self._bead_weight = weights[cg_topology.residue_type, self._anchor]
+        # slots in the order of the model, those it does not know left out
+        mine = cg_topology.mapping.slot_names
+        self._slots = [
+            mine.index(name) if name in mine else -1
+            for name in find_model_slots(cg_topology.mapping)
+        ]
+        self._rows = rows
         self._residue_of_atom = np.repeat(
             np.arange(cg_topology.n_residues), np.diff(atom_topology.first_atom)
         )
@@ -134,13 +145,14 @@ class BatchRunner:
         beads = self._make_whole(beads, boxes)
         shift, beads = self._centre(beads, boxes)
         metadata = self.engine.metadata
+        anchor = beads[:, self._rows, self._anchor]
         neighbor_index = find_neighbors(
-            beads[:, :, 0], metadata.n_neighbors, metadata.neighbor_cutoff, boxes
+            anchor, metadata.n_neighbors, metadata.neighbor_cutoff, boxes
         )
         copies = 1 if samples is None else samples
         tensors = [
             torch.from_numpy(np.repeat(array, copies, axis=0))
-            for array in (beads, neighbor_index, boxes)
+            for array in (self._arrange(beads), neighbor_index, boxes)
         ]
         noise = self._noise(frames, samples)
         with limit_torch_threads(self.threads):
@@ -155,9 +167,10 @@ class BatchRunner:
             heavy = positions.detach().cpu()
             oxt = place_terminal_oxygen(heavy, self._chain_index)
         heavy = heavy.numpy()
+        built = np.einsum("rs,frsx->frx", self._bead_weight, heavy)
         displacement = np.linalg.norm(
-            heavy[:, :, _CA_SLOT] - tensors[0].numpy()[:, :, 0], axis=-1
-        )
+            built - np.repeat(anchor, copies, axis=0), axis=-1
+        ).astype(np.float32)
         atoms = self._to_atoms(heavy, oxt.numpy())
         atoms += np.repeat(shift[:, self._residue_of_atom], copies, axis=0)
         confidence = confidence.detach().cpu().numpy()
@@ -191,12 +204,12 @@ class BatchRunner:
 
     def _make_whole(self, beads: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Unwrap segments along the chain, and beads of a residue to its anchor."""
-        anchor = unwrap_chains(beads[:, :, 0], self.cg_topology.chain_index, boxes)
+        first = beads[:, self._rows, self._anchor]
+        anchor = unwrap_chains(first, self.cg_topology.chain_index, boxes)
         whole = beads.copy()
-        whole[:, :, 0] = anchor
         for f in range(len(beads)):
-            for slot in range(1, beads.shape[2]):
-                offset = beads[f, :, slot] - beads[f, :, 0]
+            for slot in range(beads.shape[2]):
+                offset = beads[f, :, slot] - first[f]
                 if boxes[f].any():
                     offset = minimum_image(offset, boxes[f])
                 whole[f, :, slot] = anchor[f] + offset
@@ -210,7 +223,7 @@ class BatchRunner:
         Returns the vector (F, R, 3) that brings each residue to the place
         where it is written, and the moved beads.
         """
-        anchor = beads[:, :, 0].astype(np.float64)
+        anchor = beads[:, self._rows, self._anchor].astype(np.float64)
         sums = np.add.reduceat(anchor, self._starts, axis=1)
         centre = sums / self._lengths[:, None]
         shift = np.zeros_like(anchor)
@@ -225,6 +238,16 @@ class BatchRunner:
         if self.wrap_chains:
             shift[boxes.any(axis=(1, 2))] = 0.0
         return shift.astype(np.float32), moved
+
+    def _arrange(self, beads: np.ndarray) -> np.ndarray:
+        """Beads (F, R, slots of the model, 3), zeros where there is none."""
+        if self._slots == list(range(beads.shape[2])):
+            return beads
+        result = np.zeros((*beads.shape[:2], len(self._slots), 3), np.float32)
+        for k, slot in enumerate(self._slots):
+            if slot >= 0:
+                result[:, :, k] = beads[:, :, slot]
+        return result
 
     def _noise(
         self, frames: Sequence[CGFrame], samples: int | None

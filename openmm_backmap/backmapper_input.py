@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from openmm_backmap.artifact import (
     Engine,
     choose_device,
     find_model,
+    list_mappings,
     list_models,
     load_engine,
 )
-from openmm_backmap.errors import BackmapWarning, GeometryError, InputError
+from openmm_backmap.errors import BackmapWarning, GeometryError, InputError, ModelError
 from openmm_backmap.frames import CGFrame
-from openmm_backmap.geometry.periodic import unwrap_chains
-from openmm_backmap.mapping.bead_kind import find_com_residues
+from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
 
@@ -25,9 +26,10 @@ __all__ = [
     "PREFERRED_MODELS",
     "as_cg_topology",
     "check_frame",
+    "check_mapping",
     "choose_model",
+    "notice_centres_of_mass",
     "share_engine",
-    "warn_of_centres_of_mass",
 ]
 
 PREFERRED_MODELS = ("ca", "table")
@@ -86,17 +88,32 @@ def _load(path: Path, changed: int, device: str) -> Engine:
     return load_engine(path, device)
 
 
-def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
+def as_cg_topology(
+    topology: Any,
+    *,
+    mapping: Any = None,
+    readable: Sequence[str] | None = None,
+    frames: np.ndarray | None = None,
+    **options: Any,
+) -> CGTopology:
     """Make a CGTopology from whatever names one.
 
     Parameters
     ----------
     topology : openmm.app.Topology, mdtraj.Topology, CGTopology, Path or str
         An object, a topology file, or a sequence in one-letter code.
+    mapping : str, CGMapping or sequence of bool, optional
+        What the beads are: a mapping, or for each residue whether its bead is
+        a centre of mass. If None, CA; where beads lie like centres of mass
+        they are taken for such, with a warning.
+    readable : sequence of str, optional
+        Mappings that the model reads. If None, all.
+    frames : numpy.ndarray, shape (F, B, 3), optional
+        Frames of the run in nm, by which CA are told from centres of mass. If
+        None, `positions` are asked, or those of the topology file.
     **options
-        Keywords of `CGTopology.from_openmm`: `mapping` (if None, "ca", with a
-        warning where the beads look like something else), `sequence`,
-        `positions`, `box`, `system`, `strict`.
+        Keywords of `CGTopology.from_openmm`: `sequence`, `positions`, `box`,
+        `system`, `strict`.
 
     Returns
     -------
@@ -105,38 +122,96 @@ def as_cg_topology(topology: Any, **options: Any) -> CGTopology:
     """
     if isinstance(topology, CGTopology):
         return topology
-    is_chosen = options.get("mapping") is not None
-    if not is_chosen:
+    is_listed = mapping is not None and not isinstance(mapping, str | CGMapping)
+    is_mixed = mapping in ("mixed", MAPPINGS["mixed"]) if not is_listed else False
+    options["mapping"] = mapping
+    if mapping is None:
         options["mapping"] = "ca"
+    elif is_listed or is_mixed:
+        options["mapping"] = "com"
     if isinstance(topology, str | Path):
         text = str(topology)
         if "." not in text and text.isalpha() and text.isupper():
-            return CGTopology.from_sequence(text, mapping=options["mapping"])
+            found = CGTopology.from_sequence(text, mapping=options["mapping"])
+            return found.with_com_residues(mapping) if is_listed else found
         topology, first = read_topology(topology)
         if options.get("positions") is None:
             options["positions"] = first
     if hasattr(topology, "getNumAtoms"):
-        cg_topology = CGTopology.from_openmm(topology, **options)
+        found = CGTopology.from_openmm(topology, **options)
     elif hasattr(topology, "n_atoms"):
-        cg_topology = CGTopology.from_mdtraj(topology, **options)
+        found = CGTopology.from_mdtraj(topology, **options)
     else:
         raise InputError(
             f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
             "Topology, a CGTopology, a file or a sequence"
         )
+    if is_listed:
+        return found.with_com_residues(mapping)
     positions, box = options.get("positions"), options.get("box")
-    if positions is not None and not is_chosen:
-        if box is None and hasattr(topology, "getPeriodicBoxVectors"):
-            vectors = topology.getPeriodicBoxVectors()
-            box = None if vectors is None else np.array(vectors._value)
-        warn_of_centres_of_mass(cg_topology, positions, box)
-    return cg_topology
+    positions = positions if frames is None else frames
+    if box is None and hasattr(topology, "getPeriodicBoxVectors"):
+        vectors = topology.getPeriodicBoxVectors()
+        box = None if vectors is None else np.array(vectors._value)
+    if is_mixed:
+        system = options.get("system")
+        return found.with_com_residues(
+            found.find_com_residues(positions, box=box, system=system)
+        )
+    if positions is None or mapping is not None:
+        return found
+    return notice_centres_of_mass(
+        found, positions, box, options.get("system"), readable
+    )
 
 
-def warn_of_centres_of_mass(
-    topology: CGTopology, positions: np.ndarray, box: np.ndarray | None
-) -> None:
-    """Warn if beads that are taken for CA look like centres of mass.
+def check_mapping(topology: CGTopology, engine: Engine) -> None:
+    """Refuse beads that the model does not read.
+
+    Parameters
+    ----------
+    topology : CGTopology
+        With its mapping.
+    engine : Engine
+        The loaded model.
+
+    Raises
+    ------
+    ModelError
+        If the model was made for other beads; says which models there are.
+    """
+    mapping, metadata = topology.mapping, engine.metadata
+    if mapping.name in MAPPINGS and mapping != MAPPINGS[mapping.name]:
+        raise ModelError(
+            f"mapping {mapping.name!r}: this is the name of a built-in mapping of "
+            "other beads; give your own another name, the one its model has"
+        )
+    if mapping.name in metadata.mappings:
+        return
+    installed = list_mappings()
+    models = "; ".join(f"{n}: {', '.join(m)}" for n, m in installed.items())
+    fitting = [n for n, m in installed.items() if mapping.name in m]
+    advice = (
+        f"use model {' or '.join(repr(n) for n in fitting)}"
+        if fitting
+        else "coarsen to one of these, or train a model for it and give its file"
+    )
+    raise ModelError(
+        f"mapping {mapping.name!r} (beads {', '.join(mapping.slot_names)}): model "
+        f"{metadata.name!r} was not trained for it and reads "
+        f"{', '.join(metadata.mappings)}. Installed models and what they read: "
+        f"{models or 'none'}; {advice}"
+    )
+
+
+def notice_centres_of_mass(
+    topology: CGTopology,
+    positions: np.ndarray,
+    box: np.ndarray | None,
+    system: Any = None,
+    readable: Sequence[str] | None = None,
+) -> CGTopology:
+    """Warn where beads named CA look like centres of mass, and take them for it.
 
     CALVADOS 3 calls the centres of mass of folded domains CA, too; taken for
     CA they put the atoms about 0.1 nm off.
@@ -145,25 +220,41 @@ def warn_of_centres_of_mass(
     ----------
     topology : CGTopology
         With CA beads.
-    positions : numpy.ndarray, shape (B, 3)
-        One frame in nm.
+    positions : numpy.ndarray, shape (B, 3) or (F, B, 3)
+        Frames in nm.
     box : numpy.ndarray or None, shape (3, 3)
-        Its box vectors in nm.
+        Box vectors in nm.
+    system : openmm.System or None
+        Rest lengths of its bonds tell more than a frame.
+    readable : sequence of str or None
+        Mappings that the model reads. If None, all.
+
+    Returns
+    -------
+    CGTopology
+        Of mapping "mixed" (or "com") where there are centres of mass and the
+        model reads them; else as it came.
     """
-    beads = topology.bead_positions(np.asarray(positions)[None])[:, :, 0]
-    if not np.isfinite(beads).all():
-        return
-    beads = unwrap_chains(beads, topology.chain_index, box)
-    n_odd = int(find_com_residues(beads, topology.chain_index).sum())
-    if n_odd:
-        warnings.warn(
-            f"{n_odd} of {topology.n_residues} residues: their beads lie like centres "
-            "of mass, not like CA; taken for CA, which puts their atoms about 0.1 nm "
-            'off. Use a model for such beads, or say mapping "ca" to go without this '
-            "warning",
-            BackmapWarning,
-            stacklevel=4,
-        )
+    is_com = topology.find_com_residues(positions, box=box, system=system)
+    if not is_com.any():
+        return topology
+    found = topology.with_com_residues(is_com)
+    is_readable = readable is None or found.mapping.name in readable
+    taken = (
+        'taken for such. Say mapping "mixed" to go without this warning, "ca" if '
+        "they are CA after all"
+        if is_readable
+        else "taken for CA, which puts their atoms about 0.1 nm off, because the "
+        'model does not read centres of mass. Use one that does, or say mapping "ca" '
+        "to go without this warning"
+    )
+    warnings.warn(
+        f"{is_com.sum()} of {topology.n_residues} residues: their beads lie like "
+        f"centres of mass, not like CA; {taken}",
+        BackmapWarning,
+        stacklevel=4,
+    )
+    return found if is_readable else topology
 
 
 def check_frame(frame: CGFrame, topology: CGTopology) -> None:

@@ -2,7 +2,11 @@
 
 from openmm_backmap.artifact.engine import Engine, choose_device, load_engine
 from openmm_backmap.artifact.metadata import FORMAT_VERSION, ModelMetadata
-from openmm_backmap.artifact.packaged import find_model, list_models
+from openmm_backmap.artifact.packaged import (
+    find_model,
+    list_mappings,
+    list_models,
+)
 
 __all__ = [
     "FORMAT_VERSION",
@@ -10,6 +14,7 @@ __all__ = [
     "ModelMetadata",
     "choose_device",
     "find_model",
+    "list_mappings",
     "list_models",
     "load_engine",
 ]

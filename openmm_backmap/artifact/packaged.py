@@ -1,10 +1,12 @@
 """The models that come with the package."""
 
+import zipfile
 from pathlib import Path
 
+from openmm_backmap.artifact.metadata import METADATA_FILE, ModelMetadata
 from openmm_backmap.errors import ModelError
 
-__all__ = ["find_model", "list_models"]
+__all__ = ["find_model", "list_mappings", "list_models"]
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
@@ -17,6 +19,29 @@ def list_models() -> tuple[str, ...]:
     tuple of str
     """
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.pt")))
+
+
+def list_mappings() -> dict[str, tuple[str, ...]]:
+    """Mappings that each packaged model reads, by the name of the model.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Without loading the models; those of another format are left out.
+    """
+    found = {}
+    for name in list_models():
+        path = WEIGHTS / f"{name}.pt"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                member = next(
+                    m for m in archive.namelist() if m.endswith("/" + METADATA_FILE)
+                )
+                text = archive.read(member).decode()
+            found[name] = ModelMetadata.from_json(text, str(path)).mappings
+        except (ModelError, OSError, StopIteration, zipfile.BadZipFile):
+            continue
+    return found
 
 
 def find_model(model: str | Path) -> Path:

@@ -95,7 +95,7 @@ def _show_models(console: "Console") -> None:
         metadata = load_engine(name, "cpu").metadata
         table.add_row(
             name,
-            metadata.mapping,
+            ", ".join(metadata.mappings),
             f"{metadata.noise_width} a residue",
             metadata.licence,
             "yes" if choose_model(None) == name else "",

@@ -295,8 +295,8 @@ class CGTopology:
 
         Parameters
         ----------
-        positions : numpy.ndarray or None, shape (B, 3)
-            A frame in nm. If None, only the System is asked.
+        positions : numpy.ndarray or None, shape (B, 3) or (F, B, 3)
+            Frames in nm. If None, only the System is asked.
         box : numpy.ndarray or None, shape (3, 3)
             Its box vectors in nm.
         system : openmm.System or None
@@ -322,7 +322,8 @@ class CGTopology:
                 "which beads are centres of mass cannot be told without positions: "
                 "give a frame, or list the residues"
             )
-        beads = np.asarray(positions, np.float32)[None, particle]
+        frames = np.asarray(positions, np.float32).reshape(-1, self.n_beads, 3)
+        beads = frames[:, particle]
         if not np.isfinite(beads).all():
             return np.zeros(self.n_residues, bool)
         beads = unwrap_chains(beads, self.chain_index, box)

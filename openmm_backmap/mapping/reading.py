@@ -66,11 +66,9 @@ def build_topology(
             box,
             strict,
         )
-        positions, box = _plain_geometry(
-            topology, found.n_beads, positions, system, box
-        )
+        first, box = _plain_geometry(topology, found.n_beads, positions, system, box)
         return found.with_com_residues(
-            found.find_com_residues(positions, box=box, system=system)
+            found.find_com_residues(first, box=box, system=system)
         )
     everything = read_residues(topology)
     n_beads = sum(len(record.atom_index) for record in everything)

@@ -28,7 +28,10 @@ from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.nn.com_trace import ComTrace, load_com_trace
 from openmm_backmap.packing.relax import BeadRelaxer
 
-__all__ = ["BeadModel", "sort_neighbors"]
+__all__ = ["BEAD_MAPPINGS", "BeadModel", "sort_neighbors"]
+
+BEAD_MAPPINGS = ("ca", "com", "mixed", "awsem")
+"""Mappings that a `BeadModel` reads."""
 
 
 def sort_neighbors(

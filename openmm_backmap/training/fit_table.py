@@ -21,6 +21,7 @@ from openmm_backmap.artifact.metadata import ModelMetadata
 from openmm_backmap.artifact.torchscript import save_torchscript
 from openmm_backmap.builder.extract import torsions_from_atoms
 from openmm_backmap.builder.ramachandran import compute_phi_psi
+from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.peptide_table import (
     PeptideTable,
     compute_far_azimuth,
@@ -369,12 +370,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = fit_table_model(collect(shards), options.seed)
     metadata = ModelMetadata(
         name="table",
+        mappings=BEAD_MAPPINGS,
         noise_width=TABLE_NOISE_WIDTH,
         training_data=hash_files(shards),
         seed=options.seed,
         **describe_build(),
     )
-    save_torchscript(model, metadata, options.output)
+    save_torchscript(BeadModel(model), metadata, options.output)
 
 
 if __name__ == "__main__":
