@@ -2,7 +2,11 @@
 
 import torch
 
-from openmm_backmap.packing.candidates import find_shared_prefix, select_candidates
+from openmm_backmap.packing.candidates import (
+    drop_hopeless,
+    find_shared_prefix,
+    select_candidates,
+)
 from openmm_backmap.packing.tables import make_packing_tables
 
 LEUCINE, ALANINE = 10, 0
@@ -52,3 +56,22 @@ def test_candidates_share_equal_leading_chi() -> None:
     )
     expected = [[0, 0, 0, 0], [0, 0, 1, 1], [2, 2, 2, 2], [0, 0, 1, 3], [2, 4, 4, 4]]
     assert find_shared_prefix(chi)[0].tolist() == expected
+
+
+def test_hopeless_candidates_go_and_their_heirs_take_over() -> None:
+    # candidate 0 is dropped; 1 shares its chi1, so 1 owns that atom now
+    chi = torch.tensor([[1.0, 2, 0, 0], [1, 3, 0, 0], [4, 2, 0, 0]]).view(1, 1, 3, 4)
+    kept = select_candidates(
+        chi,
+        torch.zeros(1, 1, 3),
+        torch.tensor([LEUCINE]),
+        make_packing_tables(),
+        12,
+        7.0,
+    )
+    energy = torch.tensor([[20.0, 0.0, 5.0]])
+    left = drop_hopeless(kept, energy, 7.0)
+    assert left.index.tolist() == [1, 2]
+    assert left.same_as.tolist() == [[0, 0, 0, 0], [1, 1, 1, 1]]
+    assert torch.isinf(left.log_p[0, 0]).tolist() == [True, False, False]
+    assert drop_hopeless(kept, energy, 30.0).index.tolist() == [0, 1, 2]

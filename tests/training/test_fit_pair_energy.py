@@ -1,0 +1,59 @@
+"""The pseudo-likelihood fit finds the energy that made the data."""
+
+import numpy as np
+import torch
+
+from openmm_backmap.packing.pair_energy import N_DISTANCE_BINS
+from openmm_backmap.packing.tables import N_ATOM_TYPES
+from openmm_backmap.training.fit_pair_energy import PairCounts, fit_pair_energy
+
+N_FEATURES = 6
+FEATURES = (
+    torch.tensor([[0, 0], [0, 7], [5, 8], [5, 5], [6, 20], [24, 24]])
+    @ torch.tensor([N_ATOM_TYPES, 1])
+) * N_DISTANCE_BINS + torch.tensor([3, 5, 9, 9, 0, 1])
+
+
+def draw_case(rng: np.random.Generator, truth: torch.Tensor) -> PairCounts:
+    """Residues choose among three one-atom candidates by a known energy."""
+    n_residues, n_candidates = 60, 3
+    n_atoms = n_residues * n_candidates
+    counts = torch.tensor(rng.integers(0, 3, size=(n_atoms, N_FEATURES)))
+    log_p = torch.tensor(rng.normal(size=(n_residues, n_candidates))).float()
+    log_p = torch.log_softmax(log_p, 1)
+    energy = (counts.float() @ truth).view(n_residues, n_candidates)
+    p = torch.softmax(0.5 * log_p - energy, 1).numpy()
+    target = [int(rng.choice(n_candidates, p=row / row.sum())) for row in p]
+    atom, feature = torch.nonzero(counts).unbind(1)
+    repeats = counts[atom, feature]
+    number = torch.arange(n_atoms)
+    return PairCounts(
+        feature=FEATURES[feature].repeat_interleave(repeats),
+        atom=atom.repeat_interleave(repeats),
+        clash=torch.zeros(n_atoms),
+        cell_candidate=number,
+        cell_atom=number,
+        log_p=log_p,
+        target=torch.tensor(target),
+    )
+
+
+def test_fit_recovers_the_energy_and_the_weight_of_log_p(
+    rng: np.random.Generator,
+) -> None:
+    truth = torch.tensor([0.8, -0.5, 0.3, 0.0, -1.0, 0.6])
+    cases = [draw_case(rng, truth) for _ in range(40)]
+    table, log_p_weight, loss = fit_pair_energy(
+        cases, n_epochs=40, penalty=1e-6, learning_rate=0.05
+    )
+    found = table.reshape(-1)[FEATURES]
+    # 2400 choices: a standard error of about 0.03
+    assert (found - truth).abs().max() < 0.15
+    assert abs(log_p_weight - 0.5) < 0.1
+    assert loss < np.log(3)
+    assert torch.equal(table, table.transpose(0, 1))
+    used = torch.zeros(table.numel(), dtype=torch.bool)
+    used[FEATURES] = True
+    used = used.view_as(table)
+    # pairs never seen keep an energy of zero
+    assert not table[~(used | used.transpose(0, 1))].any()
