@@ -88,6 +88,8 @@ class MetricsTable:
     last_step : int, optional
         With `append`: rows of later steps are cut away, because their frames
         are not in the trajectory.
+    n_rows : int, optional
+        With `append`: rows after so many are cut away.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class MetricsTable:
         *,
         append: bool = False,
         last_step: int | None = None,
+        n_rows: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.last_step = -1
@@ -108,7 +111,7 @@ class MetricsTable:
         self._file: LineFile | None = None
         if append:
             self._open()
-            self._continue(last_step)
+            self._continue(last_step, n_rows)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows, all or none.
@@ -149,8 +152,8 @@ class MetricsTable:
         """Open the file; a second writer is refused."""
         self._file = LineFile(self.path, is_locked=True)
 
-    def _continue(self, last_step: int | None) -> None:
-        """Keep whole rows up to a step."""
+    def _continue(self, last_step: int | None, n_rows: int | None) -> None:
+        """Keep whole rows up to a step, or up to a number of rows."""
         lines = self._file.read_lines()
         self._is_new = not lines
         if not lines:
@@ -162,9 +165,10 @@ class MetricsTable:
                 "table; choose another name"
             )
         kept = len(lines[0])
-        for line in lines[1:]:
+        stop = None if n_rows is None else n_rows + 1
+        for line in lines[1:stop]:
             step = int(line.split(b",")[0])
-            if last_step is None or step > last_step:
+            if n_rows is None and (last_step is None or step > last_step):
                 break
             self.last_step = step
             kept += len(line)

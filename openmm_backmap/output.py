@@ -161,6 +161,20 @@ class TrajectoryOutput:
         self.n_frames += len(frames)
         self.last_step = steps[-1]
 
+    def truncate(self, n_frames: int) -> None:
+        """Cut an output that is being continued back to its first structures.
+
+        Parameters
+        ----------
+        n_frames : int
+            Structures to keep.
+        """
+        if n_frames >= self.n_frames:
+            return
+        lines = self._journal.read_lines()
+        steps = [step for line in lines[1:] for step in self._parse(line)["steps"]]
+        self._keep(lines[0], steps[:n_frames])
+
     def close(self) -> None:
         """Finish the file and let others write it; may be called twice."""
         writer, self._writer = self._writer, None
@@ -238,12 +252,20 @@ class TrajectoryOutput:
         n_frames = min(len(steps), self._writer.n_frames)
         # all samples of a step or none
         n_frames -= n_frames % self._samples
-        self.n_frames = n_frames
-        self.last_step = steps[n_frames - 1] if n_frames else None
-        self._writer.truncate(n_frames, self.last_step)
         if n_frames < len(steps):
-            self._journal.cut(len(lines[0]))
-            self._note({"steps": steps[:n_frames]})
+            self._keep(lines[0], steps[:n_frames])
+        else:
+            self.n_frames, self.last_step = n_frames, steps[-1]
+            self._writer.truncate(n_frames, self.last_step)
+
+    def _keep(self, header: bytes, steps: list[int]) -> None:
+        """Keep the first structures, in the file and in the journal."""
+        self.n_frames = len(steps)
+        self.last_step = steps[-1] if steps else None
+        self._writer.truncate(self.n_frames, self.last_step)
+        self._journal.cut(len(header))
+        if steps:
+            self._note({"steps": steps})
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         """Read a line of the journal."""

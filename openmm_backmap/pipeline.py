@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from openmm_backmap.backmapper import Backmapper
-from openmm_backmap.backmapper_batch import BackmapBatch
-from openmm_backmap.backmapper_input import check_frame
 from openmm_backmap.errors import BackmapError
+from openmm_backmap.frame_processor import (
+    FrameProcessor,
+    StepResult,
+    as_backmap_error,
+)
 from openmm_backmap.frames import AtomFrame, CGFrame
-from openmm_backmap.metrics.summary import FrameChecker
-from openmm_backmap.metrics_table import MetricsTable, compute_rows
-from openmm_backmap.minimizer import MinimizationResult, Minimizer
+from openmm_backmap.metrics_table import MetricsTable
+from openmm_backmap.minimizer import Minimizer
 from openmm_backmap.output import TrajectoryOutput, write_topology
 
 __all__ = ["Failure", "Pipeline"]
@@ -81,19 +81,22 @@ class Pipeline:
     ) -> None:
         self.backmapper = backmapper
         self.output = output
-        self.minimizer = minimizer
         self.minimized_output = minimized_output
         self.metrics = metrics
+        self.processor = FrameProcessor(
+            backmapper,
+            minimizer=minimizer,
+            samples=samples,
+            has_metrics=metrics is not None,
+        )
         self.failures: list[Failure] = []
         self.n_frames = 0
         self.n_failed = 0
         self.n_skipped = 0
         self._minimize_interval = minimize_interval
         self._topology_file = topology_file
-        self._samples = samples
         self._skip_written = skip_written
         self._callback = callback
-        self._checker = FrameChecker.from_topology(backmapper.cg_topology)
 
     def process(self, frames: Sequence[CGFrame]) -> None:
         """Take frames through all stages; failures are kept, not raised.
@@ -103,19 +106,38 @@ class Pipeline:
         frames : sequence of CGFrame
             In order.
         """
-        wanted = []
-        for frame in frames:
-            if self._is_written(frame):
-                self.n_skipped += 1
-                continue
-            try:
-                check_frame(frame, self.backmapper.cg_topology)
-            except BackmapError as error:
-                self._fail(frame, error)
-            else:
-                wanted.append(frame)
-        for chunk in self.backmapper.split(wanted, self._samples):
-            self._process_chunk(chunk)
+        wanted = [frame for frame in frames if not self._is_written(frame)]
+        self.n_skipped += len(frames) - len(wanted)
+        turns = [self._is_minimized(frame) for frame in wanted]
+        for result in self.processor.compute(wanted, turns):
+            self.write(result)
+
+    def write(self, result: StepResult) -> None:
+        """Write what was computed for one frame; failures are kept.
+
+        Parameters
+        ----------
+        result : StepResult
+            Of the next frame.
+        """
+        if result.error is not None:
+            self._fail(result, result.error)
+            return
+        if result.metrics_error is not None:
+            self.failures.append(Failure(result.step, result.metrics_error))
+        try:
+            self._write_rows(result.rows)
+        except BackmapError as error:
+            self.failures.append(Failure(result.step, error))
+        try:
+            self._write_frames(self.output, result.atoms)
+            self._write_frames(self.minimized_output, result.minimized)
+        except Exception as error:  # noqa: BLE001  kept and told to the user
+            self._fail(result, error)
+            return
+        self.n_frames += 1
+        if self._callback is not None:
+            self._call(result.atoms + result.minimized)
 
     def close(self) -> None:
         """Close all files; what goes wrong is kept in `failures`."""
@@ -124,7 +146,7 @@ class Pipeline:
                 if part is not None:
                     part.close()
             except Exception as error:  # noqa: BLE001  kept and told to the user
-                told = _as_backmap_error(error, f"{part.path}: closing")
+                told = as_backmap_error(error, f"{part.path}: closing")
                 self.failures.append(Failure(-1, told))
 
     def _is_written(self, frame: CGFrame) -> bool:
@@ -136,101 +158,20 @@ class Pipeline:
             outputs.append(self.minimized_output)
         return all(_holds(output, frame.step) for output in outputs if output)
 
-    def _is_minimized(self, frame: CGFrame | AtomFrame) -> bool:
+    def _is_minimized(self, frame: CGFrame) -> bool:
         """Whether this frame is one of those that are minimized."""
-        return self.minimizer is not None and (
+        return self.processor.minimizer is not None and (
             frame.step % self._minimize_interval == 0
         )
 
-    def _process_chunk(self, chunk: Sequence[CGFrame]) -> None:
-        """Take a chunk through; after an error try its frames one by one."""
-        try:
-            batch = self.backmapper.backmap_batch(chunk, self._samples)
-        except Exception as error:  # noqa: BLE001  kept and told to the user
-            if len(chunk) == 1:
-                self._fail(chunk[0], error)
-                return
-            for frame in chunk:
-                self._process_chunk([frame])
-            return
-        n_samples = len(batch.frames) // len(chunk)
-        for number, frame in enumerate(chunk):
-            part = slice(number * n_samples, (number + 1) * n_samples)
-            self._process_step(frame, batch, part)
-
-    def _process_step(self, frame: CGFrame, batch: BackmapBatch, part: slice) -> None:
-        """Minimize, check and write all structures of one step."""
-        atoms = batch.frames[part]
-        minimized, cells = self._minimize(atoms)
-        try:
-            self._write_metrics(batch, part, minimized, cells)
-        except Exception as error:  # noqa: BLE001  kept and told to the user
-            told = _as_backmap_error(error, f"metrics of step {frame.step}")
-            self.failures.append(Failure(frame.step, told))
-        try:
-            self._write_frames(self.output, atoms)
-            self._write_frames(self.minimized_output, minimized)
-        except Exception as error:  # noqa: BLE001  kept and told to the user
-            self._fail(frame, error)
-            return
-        self.n_frames += 1
-        if self._callback is not None:
-            self._call(atoms + minimized)
-
-    def _minimize(
-        self, frames: Sequence[AtomFrame]
-    ) -> tuple[list[AtomFrame], list[dict[str, Any]]]:
-        """Minimize the structures that are due; (frames, metrics cells)."""
-        minimized, cells = [], []
-        for frame in frames:
-            if not self._is_minimized(frame):
-                continue
-            result = self.minimizer.minimize(frame)
-            minimized.append(result.frame)
-            cells.append(
-                {
-                    "status": _status(result),
-                    "energy_before": result.energy_before,
-                    "energy_after": result.energy_after,
-                    "displacement_nm": result.displacement,
-                    "milliseconds": 1000.0 * result.seconds,
-                }
-            )
-        return minimized, cells
-
-    def _write_metrics(
-        self,
-        batch: BackmapBatch,
-        part: slice,
-        minimized: Sequence[AtomFrame],
-        cells: Sequence[dict[str, Any]],
-    ) -> None:
-        """Write a row a structure; before the frames, see `MetricsTable`."""
-        if self.metrics is None:
-            return
-        milliseconds = 1000.0 * batch.seconds / len(batch.frames)
-        extra = [
-            {"projection_nm": float(moved), "milliseconds": milliseconds}
-            for moved in batch.displacement[part].max(axis=1)
-        ]
-        rows = compute_rows(batch.frames[part], batch.heavy[part], self._checker, extra)
-        if minimized:
-            heavy = self._to_slots(np.stack([frame.positions for frame in minimized]))
-            rows += compute_rows(minimized, heavy, self._checker, cells)
-            rows.sort(key=lambda row: row["sample"])
-        self._write_rows(rows)
-
     def _write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows that are not there from before a restart."""
+        if self.metrics is None:
+            return
         if self._skip_written:
             rows = [row for row in rows if row["step"] > self.metrics.last_step]
-        self.metrics.write(rows)
-
-    def _to_slots(self, positions: np.ndarray) -> np.ndarray:
-        """Gather heavy atoms (F, R, 14, 3) from atoms (F, N, 3)."""
-        slot_atom = self.backmapper.atom_topology.slot_atom
-        heavy = positions[:, np.maximum(slot_atom, 0)]
-        return np.where((slot_atom >= 0)[..., None], heavy, 0.0).astype(np.float32)
+        if rows:
+            self.metrics.write(rows)
 
     def _write_frames(
         self, output: TrajectoryOutput | None, frames: Sequence[AtomFrame]
@@ -253,37 +194,21 @@ class Pipeline:
             try:
                 self._callback(frame)
             except Exception as error:  # noqa: BLE001  kept and told to the user
-                told = _as_backmap_error(error, f"callback at step {frame.step}")
+                told = as_backmap_error(error, f"callback at step {frame.step}")
                 self.failures.append(Failure(frame.step, told))
 
-    def _fail(self, frame: CGFrame, error: Exception) -> None:
+    def _fail(self, result: StepResult, error: Exception) -> None:
         """Keep the reason why a frame is missing, and say it in the table."""
-        told = _as_backmap_error(error, f"frame at step {frame.step}")
-        self.failures.append(Failure(frame.step, told))
+        told = as_backmap_error(error, f"frame at step {result.step}")
+        self.failures.append(Failure(result.step, told))
         self.n_failed += 1
-        if self.metrics is None:
-            return
-        row = {"step": frame.step, "time_ps": frame.time, "stage": "model"}
+        row = {"step": result.step, "time_ps": result.time, "stage": "model"}
         try:
             self._write_rows([{**row, "status": f"failed: {told}"}])
         except BackmapError as second:
-            self.failures.append(Failure(frame.step, second))
+            self.failures.append(Failure(result.step, second))
 
 
 def _holds(output: TrajectoryOutput, step: int) -> bool:
     """Whether an output has a step already."""
     return output.last_step is not None and step <= output.last_step
-
-
-def _as_backmap_error(error: BaseException, where: str) -> BackmapError:
-    """Wrap an error that is not ours, so that one line says where and what."""
-    if isinstance(error, BackmapError):
-        return error
-    wrapped = BackmapError(f"{where}: {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _status(result: MinimizationResult) -> str:
-    """Say in a word or two how a minimization went."""
-    return f"not minimized: {result.message}" if result.is_failed else "ok"

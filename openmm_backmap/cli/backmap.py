@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +13,25 @@ from openmm_backmap.cli.arguments import (
     natural_number,
     positive_number,
 )
+from openmm_backmap.cli.backmap_outputs import BackmapOutputs, say
 from openmm_backmap.cli.progress import FrameProgress
 from openmm_backmap.errors import InputError, TrajectoryError
-from openmm_backmap.paths import check_absent, check_folder
 
 if TYPE_CHECKING:
     from openmm_backmap.backmapper import Backmapper
-    from openmm_backmap.frames import CGFrame
+    from openmm_backmap.frame_processor import StepResult
+    from openmm_backmap.parallel import Chunk, Workers
     from openmm_backmap.pipeline import Pipeline
+    from openmm_backmap.trajectory import CGFrameChunks
 
 __all__ = ["add_parser", "run"]
 
 _HOLD_TOPOLOGY = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx", ".gro")
-_WRITABLE = (".dcd", ".xtc", ".pdb", ".cif")
 _EXAMPLES = """examples:
   openmm-backmap backmap traj.dcd -t cg.pdb -o aa.xtc
   openmm-backmap backmap ca.pdb -o aa.pdb
   openmm-backmap backmap traj.xtc -t cg.pdb -o aa.dcd --stride 10 --minimize
+  ls run*.dcd | openmm-backmap backmap - -t cg.pdb -o aa.xtc --jobs 4 --resume
 """
 
 
@@ -83,6 +86,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--minimize", action="store_true", help="write minimized frames, too"
     )
     output.add_argument(
+        "--minimize-stride",
+        type=positive_number,
+        default=1,
+        metavar="N",
+        help="minimize every so many of the frames that are written (default: 1)",
+    )
+    output.add_argument(
         "--solvent",
         choices=("vacuum", "obc", "gbn2"),
         default="vacuum",
@@ -106,6 +116,20 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="continue an interrupted job of the same command line",
     )
     output.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    workers = parser.add_argument_group("many workers, same results")
+    workers.add_argument(
+        "-j",
+        "--jobs",
+        type=positive_number,
+        default=1,
+        metavar="N",
+        help="local processes (default: 1)",
+    )
+    workers.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="run on workers of a Dask scheduler: tcp://HOST:PORT or its .json file",
+    )
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -123,12 +147,12 @@ def run(arguments: argparse.Namespace) -> int:
         Exit code.
     """
     paths = _input_paths(arguments)
-    outputs = _Outputs(arguments)
+    outputs = BackmapOutputs(arguments)
     outputs.check()
     backmapper = _make_backmapper(arguments, paths)
     pipeline = outputs.open(backmapper)
     try:
-        _stream(arguments, paths, pipeline)
+        _stream(arguments, paths, pipeline, outputs.n_before(pipeline))
     except BaseException:
         pipeline.close()
         outputs.keep_partial(pipeline)
@@ -157,6 +181,8 @@ def _input_paths(arguments: argparse.Namespace) -> list[Path]:
                 )
     if arguments.resume and arguments.force:
         arguments.parser.error("--resume and --force: choose one")
+    if arguments.jobs > 1 and arguments.scheduler is not None:
+        arguments.parser.error("--jobs and --scheduler: choose one")
     top = [] if arguments.top is None else [Path(arguments.top)]
     for path in top + paths:
         if not path.is_file():
@@ -170,6 +196,8 @@ def _make_backmapper(
     arguments: argparse.Namespace, paths: Sequence[Path]
 ) -> "Backmapper":
     """Understand the topology and load the model."""
+    import numpy as np
+
     from openmm_backmap.backmapper import Backmapper
     from openmm_backmap.mapping.cg_topology import CGTopology
     from openmm_backmap.mapping.subset import select_chains
@@ -183,11 +211,14 @@ def _make_backmapper(
     topology: Any = arguments.top or paths[0]
     if arguments.top is None and paths[0].suffix.lower() not in _HOLD_TOPOLOGY:
         topology = CGTopology.from_sequence(arguments.sequence)
-    options = {}
-    if arguments.top is not None and Path(arguments.top).suffix.lower() == ".psf":
-        # a PSF holds no positions, which tell where chains end
-        frame = next(read_cg_frames(paths, stop=1, chunk=1))[0]
-        options = {"positions": frame.positions, "box": frame.box}
+    options: dict[str, Any] = {}
+    if arguments.top is not None:
+        # the run tells CA from centres of mass, its start often does not
+        first = next(read_cg_frames(paths, arguments.top, stop=10, chunk=10))
+        options["frames"] = np.stack([frame.positions for frame in first])
+        if Path(arguments.top).suffix.lower() == ".psf":
+            # a PSF holds no positions, which tell where chains end
+            options |= {"positions": first[0].positions, "box": first[0].box}
     backmapper = Backmapper.from_topology(
         Path(topology) if isinstance(topology, str) else topology,
         arguments.model,
@@ -203,186 +234,135 @@ def _make_backmapper(
         **options,
     )
     if backmapper.cg_topology.skipped_summary:
-        _say(backmapper.cg_topology.skipped_summary)
+        say(backmapper.cg_topology.skipped_summary)
     return backmapper
 
 
 def _stream(
-    arguments: argparse.Namespace, paths: Sequence[Path], pipeline: "Pipeline"
+    arguments: argparse.Namespace,
+    paths: Sequence[Path],
+    pipeline: "Pipeline",
+    n_before: int,
 ) -> None:
     """Take all frames through the pipeline; stop at the first that fails."""
-    from openmm_backmap.trajectory import count_cg_frames, read_cg_frames
+    from openmm_backmap.trajectory import CGFrameChunks
 
     backmapper = pipeline.backmapper
-    n_before = pipeline.output.n_frames // (arguments.samples or 1)
-    which = {
-        "stride": arguments.stride,
-        "start": arguments.start,
-        "stop": arguments.stop,
-    }
-    n_total = count_cg_frames(paths, backmapper.cg_topology, **which)
-    if n_total == 0:
+    chunks = CGFrameChunks(
+        paths,
+        backmapper.cg_topology,
+        stride=arguments.stride,
+        start=arguments.start,
+        stop=arguments.stop,
+        chunk=arguments.chunk or backmapper.batch_frames,
+    )
+    if chunks.n_frames == 0:
         raise TrajectoryError(
             f"{paths[0]}: no frame to read; check --start {arguments.start} and "
             f"--stop {arguments.stop}"
         )
     if n_before:
-        _say(f"continuing after {n_before} of {n_total} frames")
-        which["start"] += n_before * arguments.stride
-    with FrameProgress("backmapping", n_total, arguments.quiet) as progress:
+        say(f"continuing after {n_before} of {chunks.n_frames} frames")
+    with (
+        FrameProgress("backmapping", chunks.n_frames, arguments.quiet) as progress,
+        _open_workers(arguments, pipeline) as workers,
+    ):
         progress.advance(n_before)
-        chunks: Iterator[list[CGFrame]] = iter(())
-        if n_before < n_total:
-            chunks = read_cg_frames(
-                paths,
-                backmapper.cg_topology,
-                chunk=arguments.chunk or backmapper.batch_frames,
-                **which,
-            )
-        for frames in chunks:
-            pipeline.process(frames)
-            progress.advance(len(frames))
-            if pipeline.failures:
-                raise pipeline.failures[0].error
+        planned = _plan_chunks(arguments, chunks, n_before)
+        for chunk, results in _compute(pipeline, workers, planned):
+            for number, result in enumerate(results):
+                if number < chunk.n_done:
+                    continue
+                pipeline.write(result)
+                if pipeline.failures:
+                    raise pipeline.failures[0].error
+            progress.advance(len(chunk.frames) - chunk.n_done)
         seconds = max(progress.seconds, 1e-9)
-    _say(
-        f"{arguments.output}: {n_total} frames, "
+    say(
+        f"{arguments.output}: {chunks.n_frames} frames, "
         f"{backmapper.cg_topology.n_residues} residues, {backmapper.n_atoms} atoms; "
-        f"{seconds:.1f} s ({(n_total - n_before) / seconds:.1f} frames/s)"
+        f"{seconds:.1f} s ({(chunks.n_frames - n_before) / seconds:.1f} frames/s)"
     )
 
 
-def _say(text: str) -> None:
-    """Talk on stderr."""
-    print(f"openmm-backmap: {text}", file=sys.stderr)
+def _plan_chunks(
+    arguments: argparse.Namespace, chunks: "CGFrameChunks", n_before: int
+) -> Iterator["Chunk"]:
+    """Read chunks, the same ones whatever the workers and the restarts."""
+    from openmm_backmap.parallel import Chunk
 
-
-class _Outputs:
-    """Output names; all is written beside them and moved there at the end.
-
-    So a failed job replaces nothing, and what it wrote is kept.
-    """
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.arguments = arguments
-        output = Path(arguments.output)
-        if output.suffix.lower() not in _WRITABLE:
-            arguments.parser.error(
-                f"{output}: unknown format {output.suffix!r}, wanted one of "
-                f"{', '.join(_WRITABLE)}"
-            )
-        self.output = output
-        self.minimized = None
-        if arguments.minimize:
-            if arguments.no_hydrogens:
-                arguments.parser.error("--minimize needs hydrogens")
-            self.minimized = output.with_stem(output.stem + "_minimized")
-        self.topology: Path | None = None
-        if arguments.output_topology is not None:
-            self.topology = Path(arguments.output_topology)
-        self.metrics = None if arguments.metrics is None else Path(arguments.metrics)
-
-    def paths(self) -> list[Path]:
-        """Return all final names."""
-        all_paths = (self.output, self.minimized, self.topology, self.metrics)
-        return [path for path in all_paths if path is not None]
-
-    def check(self) -> None:
-        """Refuse output that exists, folders that do not, and input as output."""
-        used = [Path(name) for name in self.arguments.trajectory]
-        used += [Path(self.arguments.top)] if self.arguments.top else []
-        paths = self.paths()
-        if len({os.path.abspath(path) for path in paths}) < len(paths):
-            self.arguments.parser.error("two outputs have one name")
-        for path in paths:
-            check_folder(path)
-            if any(path.exists() and u.exists() and path.samefile(u) for u in used):
-                raise InputError(f"{path}: is input and output; choose another name")
-            if not self.arguments.force:
-                check_absent(path, "--force")
-        if not (self.arguments.force or self.arguments.resume):
-            check_absent(
-                _partial(self.output),
-                "--resume to continue that job, --force to start anew",
-            )
-
-    def open(self, backmapper: "Backmapper") -> "Pipeline":
-        """Open the partial files."""
-        from openmm_backmap.metrics_table import MetricsTable
-        from openmm_backmap.minimizer import Minimizer
-        from openmm_backmap.output import TrajectoryOutput, choose_topology_path
-        from openmm_backmap.pipeline import Pipeline
-
-        topology = backmapper.atom_topology
-        if self.topology is None:
-            self.topology = choose_topology_path(self.output, topology)
-            self.check()
-        minimizer = None
-        if self.minimized is not None:
-            minimizer = Minimizer(
-                topology,
-                solvent=self.arguments.solvent,
-                threads=self.arguments.threads,
-            )
-        resume = self.arguments.resume
-        outputs = [
-            TrajectoryOutput(
-                _partial(path),
-                topology,
-                append=resume,
-                overwrite=not resume,
-                samples=self.arguments.samples or 1,
-                note={
-                    "model": backmapper.engine.metadata.name,
-                    "seed": backmapper.seed,
-                },
-            )
-            for path in (self.output, self.minimized)
-            if path is not None
+    if n_before >= chunks.n_frames:
+        return
+    first = None
+    for frames, n_done in chunks.iterate(n_before):
+        first = n_before - n_done if first is None else first
+        turns = [
+            k >= n_done and (first + k) % arguments.minimize_stride == 0
+            for k in range(len(frames))
         ]
-        metrics = None
-        if self.metrics is not None:
-            metrics = MetricsTable(
-                _partial(self.metrics), append=resume, last_step=outputs[0].last_step
-            )
-        return Pipeline(
-            backmapper,
-            outputs[0],
-            minimizer=minimizer,
-            minimized_output=outputs[1] if len(outputs) > 1 else None,
-            metrics=metrics,
-            topology_file=None if self.topology is None else _partial(self.topology),
-            samples=self.arguments.samples,
-        )
-
-    def publish(self) -> None:
-        """Give all files their final names."""
-        for path in self.paths():
-            if _partial(path).exists():
-                os.replace(_partial(path), path)
-            _journal(path).unlink(missing_ok=True)
-
-    def keep_partial(self, pipeline: "Pipeline") -> None:
-        """Say what is kept; remove what holds no frame."""
-        n_frames = pipeline.output.n_frames
-        if n_frames:
-            _say(
-                f"the {n_frames} frames written so far are kept in "
-                f"{_partial(self.output)}; --resume continues them"
-            )
-            return
-        for path in self.paths():
-            _partial(path).unlink(missing_ok=True)
-            _journal(path).unlink(missing_ok=True)
+        first += len(frames)
+        yield Chunk(frames, turns, n_done)
 
 
-def _partial(path: Path) -> Path:
-    """Return the name under which a file is written."""
-    return path.with_stem(path.stem + ".partial")
+def _compute(
+    pipeline: "Pipeline", workers: "Workers | None", chunks: Iterator["Chunk"]
+) -> Iterator[tuple["Chunk", Iterable["StepResult"]]]:
+    """Compute chunks here, or on the workers."""
+    if workers is None:
+        for chunk in chunks:
+            yield chunk, pipeline.processor.compute(chunk.frames, chunk.is_minimized)
+        return
+    from openmm_backmap.parallel import compute_in_order
+
+    if workers.n_workers == 0:
+        say(f"{pipeline.output.path}: waiting for the first worker of the scheduler")
+    yield from compute_in_order(workers, chunks)
 
 
-def _journal(path: Path) -> Path:
-    """Return the journal of a partial file."""
-    from openmm_backmap.output import journal_path
+def _open_workers(
+    arguments: argparse.Namespace, pipeline: "Pipeline"
+) -> AbstractContextManager["Workers | None"]:
+    """Start local processes or join a Dask cluster, if one was asked for."""
+    from openmm_backmap.parallel import DaskWorkers, ProcessorSpec, ProcessWorkers
 
-    return journal_path(_partial(path))
+    if arguments.jobs == 1 and arguments.scheduler is None:
+        return nullcontext(None)
+    threads = arguments.threads
+    if threads is None and arguments.scheduler is None:
+        threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    backmapper = pipeline.backmapper
+    spec = ProcessorSpec(
+        backmapper.cg_topology,
+        _model_of(arguments),
+        arguments.device,
+        {
+            "hydrogens": not arguments.no_hydrogens,
+            "seed": arguments.seed,
+            "threads": threads,
+            "wrap_chains": arguments.wrap,
+        },
+        samples=arguments.samples,
+        minimize=_minimizer_options(arguments, threads),
+        has_metrics=pipeline.metrics is not None,
+    )
+    if arguments.scheduler is not None:
+        return DaskWorkers(spec, arguments.scheduler)
+    return ProcessWorkers(spec, arguments.jobs)
+
+
+def _model_of(arguments: argparse.Namespace) -> str:
+    """Return the model so that a worker in another folder finds it, too."""
+    from openmm_backmap.artifact import list_models
+    from openmm_backmap.backmapper_input import choose_model
+
+    model = str(choose_model(arguments.model))
+    return model if model in list_models() else str(Path(model).resolve())
+
+
+def _minimizer_options(
+    arguments: argparse.Namespace, threads: int | None
+) -> dict[str, Any] | None:
+    """Return what the minimizer of a worker is made with."""
+    if not arguments.minimize:
+        return None
+    return {"solvent": arguments.solvent, "threads": threads}

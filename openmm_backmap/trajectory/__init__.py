@@ -1,13 +1,18 @@
 """Trajectories: coarse-grained frames in, all-atom frames out."""
 
 from openmm_backmap.trajectory.base import FrameSource, FrameWriter
-from openmm_backmap.trajectory.reader import count_cg_frames, read_cg_frames
+from openmm_backmap.trajectory.reader import (
+    CGFrameChunks,
+    count_cg_frames,
+    read_cg_frames,
+)
 from openmm_backmap.trajectory.sources import open_source
 from openmm_backmap.trajectory.structure import read_topology
 from openmm_backmap.trajectory.text import choose_topology_suffix, explain_no_pdb
 from openmm_backmap.trajectory.writer import open_writer
 
 __all__ = [
+    "CGFrameChunks",
     "FrameSource",
     "FrameWriter",
     "choose_topology_suffix",

@@ -10,7 +10,7 @@ from openmm_backmap.trajectory.base import FrameSource
 from openmm_backmap.trajectory.sources import open_source
 from openmm_backmap.trajectory.structure import read_topology
 
-__all__ = ["count_cg_frames", "read_cg_frames"]
+__all__ = ["CGFrameChunks", "count_cg_frames", "read_cg_frames"]
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -59,11 +59,70 @@ def read_cg_frames(
         If a file is empty or damaged, or has another number of particles than
         the topology.
     """
-    if chunk < 1:
-        raise InputError(f"chunk is {chunk}, want 1 or more")
     # checked now, not at the first `next`
-    plan = _plan(paths, top, stride, start, stop)
-    return _read(plan, chunk)
+    chunks = CGFrameChunks(
+        paths, top, stride=stride, start=start, stop=stop, chunk=chunk
+    )
+    return (frames for frames, _ in chunks.iterate())
+
+
+class CGFrameChunks:
+    """The frames of trajectories, cut into chunks that are always the same.
+
+    Parameters
+    ----------
+    paths, top, stride, start, stop, chunk
+        See `read_cg_frames`.
+
+    Attributes
+    ----------
+    n_frames : int
+        Number of frames.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        top: Any = None,  # noqa: ANN401
+        *,
+        stride: int = 1,
+        start: int = 0,
+        stop: int | None = None,
+        chunk: int = 32,
+    ) -> None:
+        if chunk < 1:
+            raise InputError(f"chunk is {chunk}, want 1 or more")
+        self._plan = _plan(paths, top, stride, start, stop)
+        self._chunk = chunk
+        self.n_frames = sum(len(frames) for _, frames in self._plan)
+
+    def iterate(self, n_done: int = 0) -> Iterator[tuple[list[CGFrame], int]]:
+        """Read chunk after chunk; those that are done are not read.
+
+        The last bits of a model's output depend on which frames share a pass.
+        So a job that goes on after an interruption takes the same chunks.
+
+        Parameters
+        ----------
+        n_done : int, optional
+            Frames at the beginning that are done.
+
+        Yields
+        ------
+        frames : list of CGFrame
+            A whole chunk.
+        n_done : int
+            How many of its frames, at its beginning, are done.
+        """
+        for source, frames in self._plan:
+            if n_done >= len(frames):
+                n_done -= len(frames)
+                continue
+            whole = n_done // self._chunk * self._chunk
+            n_done -= whole
+            for batch in _read(source, frames[whole:], self._chunk):
+                yield batch, n_done
+                n_done = 0
 
 
 def count_cg_frames(
@@ -138,13 +197,12 @@ def _count_particles(top: Any) -> tuple[int | None, str]:  # noqa: ANN401
     return int(top.getNumAtoms()), "the topology"
 
 
-def _read(plan: list[tuple[FrameSource, range]], chunk: int) -> Iterator[list[CGFrame]]:
-    for source, frames in plan:
-        batch: list[CGFrame] = []
-        for frame in source.iterate(frames):
-            batch.append(frame)
-            if len(batch) == chunk:
-                yield batch
-                batch = []
-        if batch:
+def _read(source: FrameSource, frames: range, chunk: int) -> Iterator[list[CGFrame]]:
+    batch: list[CGFrame] = []
+    for frame in source.iterate(frames):
+        batch.append(frame)
+        if len(batch) == chunk:
             yield batch
+            batch = []
+    if batch:
+        yield batch

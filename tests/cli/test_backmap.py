@@ -270,11 +270,11 @@ def test_an_interrupted_job_is_resumed(cg, here, capsys) -> None:
         "import os, sys\n"
         "from openmm_backmap import pipeline\n"
         "from openmm_backmap.cli.main import main\n"
-        "step = pipeline.Pipeline._process_step\n"
+        "step = pipeline.Pipeline.write\n"
         "def stop(self, *rest):\n"
         "    step(self, *rest)\n"
         "    if self.n_frames == 4: os.kill(os.getpid(), 9)\n"
-        "pipeline.Pipeline._process_step = stop\n"
+        "pipeline.Pipeline.write = stop\n"
         "main(sys.argv[1:])\n"
     )
     rest = [*map(str, words), "-o", "aa.xtc", "--metrics", "aa.csv", "-m", MODEL]
