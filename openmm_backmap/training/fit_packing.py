@@ -24,7 +24,13 @@ from openmm_backmap.training.fit_pair_energy import (
 from openmm_backmap.training.prepared import MAX_BFACTOR, split_segments
 from openmm_backmap.training.shards import ShardEntry, read_shard
 
-__all__ = ["PackingModel", "choose_entries", "fit_confidence", "fit_model_packing"]
+__all__ = [
+    "PackingModel",
+    "choose_entries",
+    "fit_confidence",
+    "fit_model_packing",
+    "make_inputs",
+]
 
 N_NEIGHBORS = 64
 NEIGHBOR_CUTOFF = 2.0
@@ -82,7 +88,21 @@ def choose_entries(
     return [rows[k] for k in order]
 
 
-def _inputs(entry: ShardEntry) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def make_inputs(
+    entry: ShardEntry,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Inputs of the artifact contract for the first model of an entry.
+
+    Parameters
+    ----------
+    entry : ShardEntry
+        A structure.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Beads (CA), residue types, segments, neighbours, box.
+    """
     ca = np.ascontiguousarray(entry.positions[:1, :, 1])
     neighbors = find_neighbors(ca, N_NEIGHBORS, NEIGHBOR_CUTOFF)
     return (
@@ -96,7 +116,7 @@ def _inputs(entry: ShardEntry) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 def _count(model: PackingModel, entries: Sequence[ShardEntry]) -> Iterator[PairCounts]:
     for entry in entries:
-        inputs = _inputs(entry)
+        inputs = make_inputs(entry)
         backbone, chi, log_p = model.propose(*inputs, None)
         positions = torch.from_numpy(entry.positions[:1])
         sure = torch.from_numpy(entry.mask & (entry.bfactor < MAX_BFACTOR))
@@ -171,7 +191,7 @@ def fit_confidence(
     """
     confidences, rights = [], []
     for entry in entries:
-        inputs = _inputs(entry)
+        inputs = make_inputs(entry)
         with torch.no_grad():
             positions, confidence = model(*inputs, None)
         kind, segment = inputs[1], inputs[2]

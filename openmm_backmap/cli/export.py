@@ -1,0 +1,84 @@
+"""``openmm-backmap export``: make a model file of a training run."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from openmm_backmap.cli.arguments import positive_number
+from openmm_backmap.errors import DataError, OutputExistsError
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+        Of the main parser.
+    common : argparse.ArgumentParser
+        Options all subcommands share.
+    """
+    parser = commands.add_parser(
+        "export",
+        parents=[common],
+        help="make a model file of a training run",
+        description="Take the averaged network of a run, which may still be "
+        "training, fit the packing's pair energy to training structures and the "
+        "confidence to validation structures, and write one model file. The file "
+        "is checked against the network before the command ends.",
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="model file"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of the shards (default: that of the run's configuration)",
+    )
+    parser.add_argument(
+        "--entries",
+        type=positive_number,
+        default=800,
+        metavar="N",
+        help="training structures for the pair energy (default: 800)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        See `add_parser`.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    output = arguments.output
+    if output.exists() and not arguments.force:
+        raise OutputExistsError(f"{output} exists: give another name, or --force")
+    if not output.parent.is_dir():
+        raise DataError(f"{output.parent} is not a folder: make it first")
+    from openmm_backmap.training.export_ca import export_ca
+
+    metadata = export_ca(
+        arguments.run_folder,
+        output,
+        data=arguments.data,
+        n_entries=arguments.entries,
+        seed=arguments.seed,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    print(f"{output}: model {metadata.name}, {output.stat().st_size / 1e6:.1f} MB")
+    return 0

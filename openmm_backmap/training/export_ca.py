@@ -1,0 +1,171 @@
+"""From a run of the flagship to its model file: fits, parity check, metadata."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from openmm_backmap.artifact.engine import load_engine
+from openmm_backmap.artifact.metadata import ModelMetadata
+from openmm_backmap.artifact.packaged import find_model
+from openmm_backmap.artifact.torchscript import save_torchscript
+from openmm_backmap.errors import ModelError
+from openmm_backmap.nn.bead_model import BeadModel
+from openmm_backmap.nn.ca_decode import CADecoder
+from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
+from openmm_backmap.packing.pack import Packer
+from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.fit_packing import (
+    N_KNOTS,
+    choose_entries,
+    fit_confidence,
+    fit_model_packing,
+    make_inputs,
+)
+from openmm_backmap.training.provenance import describe_build
+from openmm_backmap.training.shards import ShardEntry, find_shards
+
+__all__ = ["check_parity", "export_ca", "make_ca_model"]
+
+PARITY_TOLERANCE = 1e-4
+"""Largest difference in nm between eager and scripted atoms."""
+
+
+def make_ca_model(run: Path | str) -> CAModel:
+    """Put a run's averaged network into the flagship, without any fit.
+
+    Parameters
+    ----------
+    run : pathlib.Path or str
+        Run folder or checkpoint.
+
+    Returns
+    -------
+    CAModel
+        With no pair energy and an identity calibration. The Ramachandran
+        energy of the planes is that of the packaged `table` model.
+    """
+    network = load_network(run)
+    config, _ = load_run_info(run)
+    table = torch.jit.load(str(find_model("table")))
+    ramachandran = dict(table.named_buffers())
+    energy = next(v for k, v in ramachandran.items() if k.endswith("ramachandran"))
+    return CAModel(
+        CADecoder(network),
+        Packer(),
+        energy.clone(),
+        torch.linspace(0.0, 1.0, N_KNOTS),
+        config.data.n_neighbors,
+    ).eval()
+
+
+def check_parity(
+    module: torch.nn.Module, path: Path | str, entries: Sequence[ShardEntry]
+) -> float:
+    """Compare a model file with the eager module it was made of.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Eager.
+    path : pathlib.Path or str
+        The file.
+    entries : sequence of ShardEntry
+        Structures to run.
+
+    Returns
+    -------
+    float
+        Largest difference of any atom in nm, mode and one sample.
+
+    Raises
+    ------
+    ModelError
+        If it is above `PARITY_TOLERANCE`.
+    """
+    engine = load_engine(path, "cpu")
+    worst = 0.0
+    for entry in entries:
+        inputs = make_inputs(entry)
+        shape = (1, len(entry.residue_type), engine.metadata.noise_width)
+        noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        for draw in (None, torch.from_numpy(noise)):
+            with torch.inference_mode():
+                eager, _ = module(*inputs, draw)
+            scripted, _ = engine.run(*inputs, draw)
+            worst = max(worst, float((eager - scripted).abs().max()))
+    if worst > PARITY_TOLERANCE:
+        raise ModelError(
+            f"{path}: the file gives other atoms than the network it was made of "
+            f"(largest difference {worst:.2e} nm, allowed {PARITY_TOLERANCE:.0e}); "
+            "report it with the versions of `openmm-backmap info`"
+        )
+    return worst
+
+
+def export_ca(
+    run: Path | str,
+    output: Path | str,
+    *,
+    data: Path | str | None = None,
+    n_entries: int = 800,
+    seed: int = 0,
+    metrics: dict[str, Any] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ModelMetadata:
+    """Fit pair energy and calibration, and write the model file.
+
+    Parameters
+    ----------
+    run : pathlib.Path or str
+        Run folder or checkpoint.
+    output : pathlib.Path or str
+        The model file.
+    data : pathlib.Path or str, optional
+        Folder of the training shards. If None, that of the run's
+        configuration.
+    n_entries : int
+        Training structures for the pair energy.
+    seed : int
+        Draws them.
+    metrics : dict, optional
+        What was measured elsewhere, for the metadata.
+    report : callable, optional
+        Told what is going on, a line at a time.
+
+    Returns
+    -------
+    ModelMetadata
+        As written.
+    """
+    say = report or (lambda line: None)
+    config, info = load_run_info(run)
+    folder = Path(config.data.folder if data is None else data)
+    model = make_ca_model(run)
+    say(f"network of {info['residues']:,.0f} residues seen")
+    entries = choose_entries(find_shards(folder, "train"), n_entries, seed)
+    say(f"fitting the pair energy to {len(entries)} structures")
+    fitted = fit_model_packing(model, entries)
+    held_out = choose_entries(find_shards(folder, "val"), 150, seed)
+    say(f"fitting the confidence to {len(held_out)} validation structures")
+    model.calibration, calibration = fit_confidence(model, held_out)
+    module = BeadModel(model).eval()
+    training = {k: info[k] for k in ("steps", "residues", "seconds")}
+    metadata = ModelMetadata(
+        name=config.model.name,
+        noise_width=CA_NOISE_WIDTH,
+        training_data=str(info["data_hash"]),
+        seed=config.seed,
+        metrics={"training": training, "packing": fitted, **(metrics or {})},
+        calibration=calibration,
+        **describe_build(),
+    )
+    save_torchscript(module, metadata, output)
+    difference = check_parity(module, output, held_out[:2])
+    say(f"file and eager module agree within {difference:.1e} nm")
+    metadata = replace(metadata, metrics={**metadata.metrics, "parity_nm": difference})
+    save_torchscript(module, metadata, output)
+    return metadata
