@@ -8,8 +8,9 @@ from openmm_backmap.packing.atoms import BlockedPoints
 
 __all__ = [
     "ClosePoints",
+    "chunk_size",
     "compute_chunk_ends",
-    "count_frames",
+    "cut_rows",
     "expand_rows",
     "find_block_pairs",
     "find_close_points",
@@ -248,29 +249,54 @@ def make_space(
     return torch.empty(2, size, dtype=source.x.dtype, device=source.x.device)
 
 
-def count_frames(
-    group: torch.Tensor, source: BlockedPoints, n_residues: int
+def chunk_size(ends: list[int]) -> int:
+    """Rows of the largest chunk.
+
+    Parameters
+    ----------
+    ends : list of int
+        End of each chunk.
+
+    Returns
+    -------
+    int
+        0 without chunks.
+    """
+    largest, begin = 0, 0
+    for end in ends:
+        largest = max(largest, end - begin)
+        begin = end
+    return largest
+
+
+def cut_rows(
+    group: torch.Tensor, source: BlockedPoints, n_residues: int, chunk: int
 ) -> list[int]:
-    """Count rows of each frame.
+    """Cut block pairs into chunks; see `compute_chunk_ends`.
 
     Parameters
     ----------
     group : torch.Tensor, shape (P,), int64
-        Index into frames x residues.
+        Index into frames x residues of each block pair, frame after frame.
     source : BlockedPoints
         Gives the number of groups.
     n_residues : int
         Groups of a frame.
+    chunk : int
+        Most rows of a chunk on a CPU.
 
     Returns
     -------
     list of int
-        Rows of each frame.
+        End of each chunk.
     """
+    if group.is_cuda:
+        # no caches to fill, and sums are not in order there anyway
+        return compute_chunk_ends([group.numel()], 64 * chunk)
     n_frames = max(source.n_blocks.numel() // max(n_residues, 1), 1)
     frame = torch.div(group, n_residues, rounding_mode="floor")
     count: list[int] = torch.bincount(frame, minlength=n_frames).tolist()
-    return count
+    return compute_chunk_ends(count, chunk)
 
 
 def find_point_pairs(
@@ -316,14 +342,14 @@ def find_point_pairs(
         source, target, first, second, shift, cutoff
     )
     move = shift.index_select(1, pair)
-    space = make_space(source, target, chunk)
-    count = count_frames(first.index_select(0, pair), source, n_residues)
+    ends = cut_rows(first.index_select(0, pair), source, n_residues, chunk)
+    space = make_space(source, target, chunk_size(ends))
     a_parts = [pair[:0]]
     b_parts = [pair[:0]]
     square_parts = [move[0, :0]]
     pair_parts = [pair[:0]]
     begin = 0
-    for end in compute_chunk_ends(count, chunk):
+    for end in ends:
         found = find_close_points(
             source,
             target,

@@ -7,8 +7,8 @@ import torch
 from openmm_backmap.packing import constants
 from openmm_backmap.packing.atoms import BlockedPoints, CandidateAtoms
 from openmm_backmap.packing.close_points import (
-    compute_chunk_ends,
-    count_frames,
+    chunk_size,
+    cut_rows,
     find_block_pairs,
     find_close_points,
     find_point_pairs,
@@ -339,18 +339,17 @@ def compute_terms(
     InteractionTerms
         Sorted by frame.
     """
-    chunk = 4096
     block_a, block_b, pair = find_block_pairs(
         source, target, first, second, shift, grid.cutoff
     )
     move = shift.index_select(1, pair)
-    space = make_space(source, target, chunk)
-    count = count_frames(first.index_select(0, pair), source, n_residues)
+    ends = cut_rows(first.index_select(0, pair), source, n_residues, 4096)
+    space = make_space(source, target, chunk_size(ends))
     a_parts = [pair[:0]]
     b_parts = [pair[:0]]
     energy_parts = [move[0, :0]]
     begin = 0
-    for end in compute_chunk_ends(count, chunk):
+    for end in ends:
         found = find_close_points(
             source,
             target,

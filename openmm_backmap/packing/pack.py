@@ -233,7 +233,8 @@ def pack(
     if residue_type.numel() == 0:
         return chi[:, :, 0], backbone.new_zeros(chi.size(0), 0, 14, 3), log_p[:, :, 0]
     # a few thousand residues at once: they fit the caches, and memory stays flat
-    n_frames = max(1, 4096 // residue_type.numel())
+    n_rows = 131072 if backbone.is_cuda else 4096
+    n_frames = max(1, n_rows // residue_type.numel())
     chis: list[Tensor] = []
     positions: list[Tensor] = []
     confidences: list[Tensor] = []

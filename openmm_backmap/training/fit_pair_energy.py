@@ -263,7 +263,7 @@ def fit_pair_energy(
     n_epochs: int = 40,
     batch_size: int = 8,
     learning_rate: float = 0.02,
-    penalty: float = 1e-4,
+    penalty: float = 1e-5,
     seed: int = 0,
 ) -> tuple[Tensor, float, float]:
     """Fit the pair energy and the weight of log p.
