@@ -24,6 +24,13 @@ __all__ = ["BackmapReporter"]
 
 _POLICIES = ("block", "drop")
 
+_GATHER_RESIDUES = 1024
+"""Residues (frames times residues) of one pass beyond which a larger one brings
+nothing: with 131 residues, 8 frames at once cost a third less than one by one."""
+
+_PATIENCE_SECONDS = 2.0
+"""Longest that a frame waits for others to share its pass."""
+
 
 class BackmapReporter:
     """Write a coarse-grained simulation in all atoms while it runs.
@@ -321,6 +328,8 @@ class BackmapReporter:
                 queue_size=self._queue_size,
                 policy=self._queue_policy,
                 batch=backmapper.batch_frames,
+                gather=max(1, _GATHER_RESIDUES // backmapper.cg_topology.n_residues),
+                patience=_PATIENCE_SECONDS,
             )
         # also at interpreter exit, for those who forget close()
         self._finalizer = weakref.finalize(

@@ -1,6 +1,7 @@
 """A thread that takes frames from a bounded queue, in order."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -13,7 +14,9 @@ class FrameWorker:
     """Process frames in the background, in the order they came.
 
     Frames that wait are handed over together, up to a batch; so batches grow
-    by themselves when the simulation is faster than the model.
+    by themselves when the simulation is faster than the model.  When it is
+    slower, a few frames are awaited for a short while, because together they
+    cost less than one by one.
 
     Parameters
     ----------
@@ -26,6 +29,10 @@ class FrameWorker:
         the frame out and counts it.
     batch : int, optional
         Most frames of one call.
+    gather : int, optional
+        Frames that are awaited, unless the queue is full before.
+    patience : float, optional
+        Seconds that the first of them waits for the others at most.
     """
 
     def __init__(
@@ -35,6 +42,8 @@ class FrameWorker:
         queue_size: int = 32,
         policy: str = "block",
         batch: int = 32,
+        gather: int = 1,
+        patience: float = 0.0,
     ) -> None:
         self.n_dropped = 0
         self.error: BaseException | None = None
@@ -42,6 +51,9 @@ class FrameWorker:
         self._queue_size = queue_size
         self._is_blocking = policy == "block"
         self._batch = batch
+        self._gather = min(gather, batch, queue_size)
+        self._patience = patience
+        self._n_hurried = 0
         self._waiting: deque[CGFrame] = deque()
         self._n_busy = 0
         self._closing = False
@@ -84,8 +96,11 @@ class FrameWorker:
     def flush(self) -> None:
         """Wait until every frame that was put is written."""
         with self._changed:
+            self._n_hurried += 1
+            self._changed.notify_all()
             while self.n_waiting and self._thread.is_alive():
                 self._changed.wait(0.2)
+            self._n_hurried -= 1
 
     def close(self) -> None:
         """Finish all frames and end the thread; may be called twice."""
@@ -103,6 +118,7 @@ class FrameWorker:
                     self._changed.wait()
                 if not self._waiting:
                     return
+                self._await_more()
                 n_frames = min(self._batch, len(self._waiting))
                 frames = [self._waiting.popleft() for _ in range(n_frames)]
                 self._n_busy = n_frames
@@ -114,3 +130,12 @@ class FrameWorker:
             with self._changed:
                 self._n_busy = 0
                 self._changed.notify_all()
+
+    def _await_more(self) -> None:
+        """Let a batch grow for a while; somebody who waits for it ends that."""
+        end = time.monotonic() + self._patience
+        while len(self._waiting) < self._gather:
+            left = end - time.monotonic()
+            if left <= 0.0 or self._closing or self._n_hurried:
+                return
+            self._changed.wait(left)

@@ -1,5 +1,7 @@
 """Pairs of points closer than a cutoff, with or without a periodic box."""
 
+import itertools
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -26,20 +28,26 @@ def _tree(points: np.ndarray, box: np.ndarray | None) -> cKDTree:
     return cKDTree(wrapped, boxsize=lengths)
 
 
-def _pairs_in_cells(points: np.ndarray, cutoff: float, box: np.ndarray) -> np.ndarray:
-    """Find pairs i < j of one set of points in a triclinic box; (P, 2)."""
-    # imported here: only triclinic boxes need it
-    from vesin import NeighborList
-
-    first, second = NeighborList(cutoff=float(cutoff), full_list=False).compute(
-        points=wrap_positions(points, box),
-        box=np.asarray(box, np.float64),
-        periodic=True,
-        quantities="ij",
+def _pairs_among_images(
+    first: np.ndarray, second: np.ndarray, cutoff: float, box: np.ndarray
+) -> np.ndarray:
+    """Find pairs of two sets in a triclinic box, by images near its faces; (P, 2)."""
+    box = np.asarray(box, np.float64)
+    inverse = np.linalg.inv(box)
+    # distance of opposite faces: one over the length of a reciprocal vector
+    margin = cutoff * np.linalg.norm(inverse, axis=0)
+    fraction = wrap_positions(second, box) @ inverse
+    images, owners = [], []
+    for shift in itertools.product((-1.0, 0.0, 1.0), repeat=3):
+        moved = fraction + shift
+        is_near = np.all((moved > -margin) & (moved < 1.0 + margin), axis=1)
+        images.append(moved[is_near])
+        owners.append(np.flatnonzero(is_near))
+    found = cKDTree(wrap_positions(first, box)).sparse_distance_matrix(
+        cKDTree(np.concatenate(images) @ box), cutoff, output_type="ndarray"
     )
-    pairs = np.stack([first, second], axis=1).astype(np.int64)
-    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    return np.unique(pairs, axis=0)
+    pairs = np.stack([found["i"], np.concatenate(owners)[found["j"]]], axis=1)
+    return np.unique(pairs.astype(np.int64), axis=0)
 
 
 def find_close_pairs(
@@ -65,7 +73,8 @@ def find_close_pairs(
     if len(points) < 2:
         return np.zeros((0, 2), np.int64)
     if _has_box(box) and not is_orthorhombic(box):
-        return _pairs_in_cells(points, cutoff, box)
+        pairs = _pairs_among_images(points, points, cutoff, box)
+        return pairs[pairs[:, 0] < pairs[:, 1]]
     pairs = _tree(points, box).query_pairs(cutoff, output_type="ndarray")
     return pairs.astype(np.int64)
 
@@ -99,9 +108,7 @@ def find_pairs_between(
     if len(first) == 0 or len(second) == 0:
         return np.zeros((0, 2), np.int64)
     if _has_box(box) and not is_orthorhombic(box):
-        pairs = _pairs_in_cells(np.concatenate([first, second]), cutoff, box)
-        pairs = pairs[(pairs[:, 0] < len(first)) & (pairs[:, 1] >= len(first))]
-        return pairs - np.array([0, len(first)])
+        return _pairs_among_images(first, second, cutoff, box)
     found = _tree(first, box).sparse_distance_matrix(
         _tree(second, box), cutoff, output_type="ndarray"
     )

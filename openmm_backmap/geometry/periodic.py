@@ -49,6 +49,10 @@ def minimum_image(difference: np.ndarray, box: np.ndarray) -> np.ndarray:
     return difference + _image_shift(difference, box)
 
 
+_SKEW = 1e-6
+"""Off-diagonal elements, over the largest one, that mean a right angle."""
+
+
 def is_orthorhombic(box: np.ndarray) -> bool:
     """Whether a box has three right angles along the axes.
 
@@ -60,10 +64,12 @@ def is_orthorhombic(box: np.ndarray) -> bool:
     Returns
     -------
     bool
-        True if all off-diagonal elements are zero.
+        True if all off-diagonal elements are zero, but for the rounding of
+        formats that keep lengths and angles.
     """
     box = np.asarray(box)
-    return not np.any(box - np.diag(np.diagonal(box)))
+    rest = np.abs(box - np.diag(np.diagonal(box)))
+    return bool(rest.max() <= _SKEW * np.abs(box).max())
 
 
 def wrap_positions(positions: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -108,3 +108,44 @@ def test_flush_returns_when_all_is_done(n_frames: int) -> None:
     worker.flush()
     assert len(done) == n_frames
     worker.close()
+
+
+def test_a_few_frames_are_awaited_to_share_a_pass() -> None:
+    sizes: list[int] = []
+    worker = FrameWorker(
+        lambda frames: sizes.append(len(frames)), gather=4, patience=30.0
+    )
+    for frame in make_frames(8):
+        worker.put(frame)
+        time.sleep(0.02)
+    worker.close()
+    assert sizes == [4, 4]
+
+
+def test_nobody_who_waits_for_frames_waits_for_a_full_batch() -> None:
+    done: list[int] = []
+    worker = FrameWorker(
+        lambda frames: done.append(len(frames)), gather=32, queue_size=3, patience=60.0
+    )
+    started = time.monotonic()
+    worker.put(make_frames(1)[0])
+    worker.flush()
+    assert done == [1]
+    for frame in make_frames(5):  # a full queue waits for nothing
+        worker.put(frame)
+    worker.close()
+    assert sum(done) == 6
+    assert time.monotonic() - started < 30.0
+
+
+def test_a_frame_is_not_kept_waiting_for_ever() -> None:
+    done: list[int] = []
+    worker = FrameWorker(
+        lambda frames: done.append(len(frames)), gather=32, patience=0.05
+    )
+    worker.put(make_frames(1)[0])
+    end = time.monotonic() + 20.0
+    while not done and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done == [1]
+    worker.close()
