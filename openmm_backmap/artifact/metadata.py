@@ -60,8 +60,8 @@ class ModelMetadata:
     name: str
     mapping: str = "ca"
     mappings: tuple[str, ...] = ()
-    n_neighbors: int = 64
-    neighbor_cutoff: float = 2.0
+    n_neighbors: int = 48
+    neighbor_cutoff: float = 1.8
     noise_width: int = 0
     format_version: int = FORMAT_VERSION
     length_unit: str = "nanometer"
