@@ -108,8 +108,8 @@ def find_com_residues(
     chain_index : numpy.ndarray, shape (R,)
         Segment of each residue.
     distance : numpy.ndarray or None, shape (R - 1,)
-        Distances of consecutive beads in nm, see `find_rest_distances`. If
-        None, the mean over the frames.
+        Rest lengths of consecutive beads in nm, see `find_rest_distances`. If
+        None, the mean distance over the frames.
 
     Returns
     -------
@@ -119,6 +119,7 @@ def find_com_residues(
         flagged.
     """
     chain_index = np.asarray(chain_index)
+    has_rest = distance is not None
     if distance is None:
         steps = np.diff(np.asarray(positions, np.float64), axis=1)
         distance = np.linalg.norm(steps, axis=-1).mean(axis=0)
@@ -128,6 +129,8 @@ def find_com_residues(
         if len(residues) < 8:
             continue
         flagged = _flag_pairs(distance[residues[:-1]])
+        if has_rest:
+            flagged = _sharpen(flagged, distance[residues[:-1]])
         is_com[residues[:-1][flagged]] = True
         is_com[residues[1:][flagged]] = True
     return is_com
@@ -164,6 +167,27 @@ def _flag_pairs(distance: np.ndarray) -> np.ndarray:
     for start, stop in _runs(flagged):
         if stop - start < MIN_RUN:
             flagged[start:stop] = False
+    return flagged
+
+
+def _sharpen(flagged: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Move the ends of domains to where rest lengths leave the common one; (n,).
+
+    Force fields give all pairs of CA one rest length, and pairs of a domain
+    the distances of its structure.
+    """
+    values, counts = np.unique(np.round(rest, 4), return_counts=True)
+    if not flagged.any() or counts.max() < 4:
+        return flagged
+    is_own = np.abs(rest - values[counts.argmax()]) > 2e-4
+    flagged = flagged & is_own
+    for start, stop in _runs(flagged):
+        while start > 0 and is_own[start - 1]:
+            start -= 1
+            flagged[start] = True
+        while stop < len(rest) and is_own[stop]:
+            flagged[stop] = True
+            stop += 1
     return flagged
 
 

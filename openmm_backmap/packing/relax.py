@@ -49,16 +49,18 @@ _FLAT = {
 class RelaxSettings(NamedTuple):
     """Weights and numbers of steps."""
 
-    n_steps: int = 50  # a list of contacts
+    n_steps: int = 60  # a list of contacts
     n_lists: int = 2  # times the contacts are listed
     n_first_steps: int = 30  # of rounds before the last
-    momentum: float = 0.85
+    momentum: float = 0.9
     rate: float = 0.5
     bead_rate: float = 0.08  # share of the way to the bead a step
     height_weight: float = 1.0  # stiffness of hands and peptide planes
     clash_weight: float = 0.3  # stiffness of an overlap, bonds have 1
     clash_tolerance: float = 0.04  # nm of overlap that costs nothing
+    single_rate: float = 0.3  # the same for a bead that is one atom, times this
     max_pull: float = 0.03  # nm, a farther bead draws no harder
+    n_settle: int = 4  # last steps, in which the draw fades and bonds settle
     n_near: int = 24  # neighbours searched for overlaps
 
 
@@ -331,12 +333,16 @@ class BeadRelaxer(nn.Module):
         inverse = inverse.unsqueeze(-1)
         exists = self.exists[residue_type].to(x.dtype).view(1, -1, 14, 1)
         part = share.view(1, -1, 14, 1)
+        # CA beads of a simulation are softly bound, and lie beside folded domains
+        is_single = (share.amax(1) > 0.99).to(x.dtype).view(1, -1, 1)
+        rate = settings.bead_rate * (1.0 - (1.0 - settings.single_rate) * is_single)
         velocity = torch.zeros_like(x)
         for _list in range(n_lists):
             near_a, near_b, contact, shift = self.list_contacts(
                 x.view_as(positions), residue_type, chain_index, neighbor_index, image
             )
-            for _step in range(n_steps):
+            for step in range(n_steps):
+                fade = min(1.0, (n_steps - step) / settings.n_settle)
                 gap = x.index_select(0, b) - x.index_select(0, a)
                 distance = torch.sqrt((gap * gap).sum(-1).clamp(min=1e-8))
                 force = (weight * (1.0 - rest / distance)).unsqueeze(-1) * gap
@@ -360,8 +366,9 @@ class BeadRelaxer(nn.Module):
                 missed = target - (x.view_as(positions) * part).sum(2)
                 far = torch.sqrt((missed * missed).sum(-1, keepdim=True).clamp(1e-8))
                 missed = missed * (settings.max_pull / far).clamp(max=1.0)
+                missed = missed * (fade * rate)
                 pull = (missed.unsqueeze(2) * exists).reshape(-1, 3)
                 velocity = settings.momentum * velocity + inverse * total
-                velocity = velocity + settings.bead_rate * pull
+                velocity = velocity + pull
                 x = x + velocity
         return x.view_as(positions) * exists
