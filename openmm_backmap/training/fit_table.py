@@ -32,6 +32,7 @@ from openmm_backmap.nn.table_model import TABLE_NOISE_WIDTH, TableModel
 from openmm_backmap.packing.pack import Packer, PackingSettings
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 from openmm_backmap.residues.torsions import CHI_IS_PI_PERIODIC, N_CHI_OF_TYPE
+from openmm_backmap.training.fit_packing import choose_entries, fit_model_packing
 from openmm_backmap.training.prepared import hash_files, split_segments
 from openmm_backmap.training.provenance import describe_build
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
@@ -46,6 +47,7 @@ SMOOTHING_DEGREES = 15.0
 PRIOR_COUNT = 8.0
 MAX_TWIST = 0.7
 MIN_FRACTION = 1e-4
+N_PACKING_ENTRIES = 400
 
 # wells of a chi: (number of wells, start of the first in degrees)
 _STAGGERED = (3, 0.0)
@@ -367,7 +369,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     shards = find_shards(options.data, "train")
-    model = fit_table_model(collect(shards), options.seed)
+    model = fit_table_model(collect(shards), options.seed).eval()
+    entries = choose_entries(shards, N_PACKING_ENTRIES, options.seed)
+    fitted = fit_model_packing(model, entries)
     metadata = ModelMetadata(
         name="table",
         mappings=BEAD_MAPPINGS,
