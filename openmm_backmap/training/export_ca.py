@@ -13,7 +13,7 @@ from openmm_backmap.artifact.metadata import ModelMetadata
 from openmm_backmap.artifact.packaged import find_model
 from openmm_backmap.artifact.torchscript import save_torchscript
 from openmm_backmap.errors import ModelError
-from openmm_backmap.nn.bead_model import BeadModel
+from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
 from openmm_backmap.packing.pack import Packer
@@ -156,6 +156,7 @@ def export_ca(
     training = {k: info[k] for k in ("steps", "residues", "seconds")}
     metadata = ModelMetadata(
         name=config.model.name,
+        mappings=BEAD_MAPPINGS,
         noise_width=CA_NOISE_WIDTH,
         training_data=str(info["data_hash"]),
         seed=config.seed,

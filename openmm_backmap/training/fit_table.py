@@ -378,6 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         noise_width=TABLE_NOISE_WIDTH,
         training_data=hash_files(shards),
         seed=options.seed,
+        metrics={"packing": fitted},
         **describe_build(),
     )
     save_torchscript(BeadModel(model), metadata, options.output)
