@@ -24,7 +24,6 @@ INSTALL_REQUIRES = [
     "rich>=13.0",
     "scipy>=1.11",
     "torch>=2.5",
-    "vesin>=0.3",
 ]
 
 EXTRAS_REQUIRE = {
@@ -32,7 +31,16 @@ EXTRAS_REQUIRE = {
     "benchmark": ["cgback>=1.1", "matplotlib>=3.8", "pulchra>=1.0"],
     "train": ["gemmi>=0.6.5", "h5py>=3.10", "tensorboard>=2.15"],
     "cluster": ["dask-jobqueue>=0.8.5", "dask[distributed]>=2024.5"],
-    "examples": ["matplotlib>=3.8"],
+    # the engines of the examples; the upper bounds are theirs: OpenABC needs
+    # pandas 2, OpenAWSEM a biopython that has no wheels for newer Pythons
+    "examples": [
+        'biopython>=1.80,<1.82; python_version < "3.12"',
+        "matplotlib>=3.8",
+        "openabc>=1.0.9",
+        'openawsem>=1.1.1; python_version < "3.12"',
+        "opensmog>=1.3",
+        "pandas>=2.0,<3",
+    ],
     "test": [
         "numpydoc>=1.7",
         "pytest>=8.0",

@@ -12,8 +12,12 @@ import setuptools
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CONDA_NAME = {"torch": "pytorch", "vesin": "python-vesin", "dask[distributed]": "dask"}
+CONDA_NAME = {"torch": "pytorch", "dask[distributed]": "dask"}
 SPEC = re.compile(r"^([A-Za-z0-9_.\-]+(?:\[[a-z,]+\])?) ?>= ?([0-9.]+)$")
+# the engines of the examples have upper bounds and Pythons of their own
+ENGINE = re.compile(
+    r"^([a-z]+) ?>= ?([0-9.]+(?:,<[0-9.]+)?(?:; [a-z_]+ < \"[0-9.]+\")?)$"
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +34,8 @@ def environment() -> dict:
 
 
 def split(spec: str) -> tuple[str, str]:
-    match = SPEC.match(spec)
-    assert match, f"{spec!r} is not NAME>=VERSION: lower bounds only"
+    match = SPEC.match(spec) or ENGINE.match(spec)
+    assert match, f"{spec!r} is not NAME>=VERSION"
     return match.group(1), match.group(2)
 
 
@@ -54,6 +58,13 @@ def test_environment_lists_every_requirement_with_the_same_bound(
         elif not entry.startswith(("python ", "pip")):
             listed.update([split(entry)])
     assert listed == wanted
+
+
+def test_the_library_itself_has_lower_bounds_only(metadata: dict) -> None:
+    extras = metadata["extras_require"]
+    others = [specs for name, specs in extras.items() if name != "examples"]
+    for specs in (metadata["install_requires"], *others):
+        assert all(SPEC.match(spec) for spec in specs)
 
 
 def test_python_range_is_the_same(metadata: dict, environment: dict) -> None:

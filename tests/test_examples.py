@@ -65,3 +65,39 @@ def test_minimization_example_lowers_the_energy(tmp_path):
     line = next(x for x in out.splitlines() if x.startswith("energy"))
     before, after = (float(word) for word in line.split()[-2:])
     assert after < before
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "words"),
+    [
+        ("openabc", "04_openabc.py", "2 frames, 4 chains"),
+        ("OpenSMOG", "05_opensmog.py", "2 frames, 65 residues"),
+        ("openawsem", "06_openawsem.py", "2 frames, MRRYEVNIVL"),
+    ],
+)
+def test_engine_example_backmaps_a_running_simulation(tmp_path, engine, name, words):
+    pytest.importorskip(engine, exc_type=ImportError)
+    assert words in run_example(name, "-o", tmp_path)
+    assert mdtraj.load(str(tmp_path / "aa.xtc"), top=str(tmp_path / "aa.pdb")).n_frames
+
+
+def test_saved_system_example_makes_its_own_system(tmp_path):
+    out = run_example("07_saved_system.py", "-o", tmp_path)
+    assert "2 frames, 1 chains, 29 residues" in out
+
+
+@pytest.mark.parametrize(
+    ("case", "xml", "words"),
+    [
+        ("calvados2_A1SLCD", "A1SLCD.xml", "1 chains, 131 residues"),
+        ("calvados3_hnRNPA1S", "hnRNPA1S.xml", "1 chains, 314 residues"),
+    ],
+)
+def test_saved_system_example_runs_calvados(tmp_path, shared, case, xml, words):
+    folder = shared / "cases" / case
+    if not folder.exists():
+        pytest.skip("no CALVADOS case beside the data")
+    out = run_example(
+        "07_saved_system.py", folder / xml, folder / "top.pdb", "-o", tmp_path
+    )
+    assert words in out

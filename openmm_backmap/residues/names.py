@@ -48,13 +48,13 @@ ALIASES = {
 }  # fmt: skip
 """Names met in topologies and the standard residue each is built as."""
 
-# CALVADOS writes one-letter-like names in some exports; N- and C-terminal
-# Amber names carry a prefix.
+# N- and C-terminal Amber names carry a prefix, C-terminal SMOG names a T behind.
 _TYPE = {name: k for k, name in enumerate(RESIDUE_NAMES)}
 _TYPE.update({alias: _TYPE[name] for alias, name in ALIASES.items()})
 _TYPE.update(
     {f"{end}{name}": k for end in "NC" for k, name in enumerate(RESIDUE_NAMES)}
 )
+_TYPE.update({f"{name}T": k for k, name in enumerate(RESIDUE_NAMES)})
 
 
 def is_protein_residue(name: str) -> bool:
