@@ -102,7 +102,8 @@ class CAModel(nn.Module):
         Frames go through the network in groups of about so many residues,
         which keeps its intermediate values in the processor's cache.
     planes : PlaneSettings, optional
-        Weights of the choice of planes. If None, the defaults.
+        Weights of the choice of planes. If None, looser ones than the defaults,
+        chosen on the validation split.
     """
 
     planes: PlaneSettings
@@ -120,7 +121,9 @@ class CAModel(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.packer = packer
-        self.planes = PlaneSettings() if planes is None else planes
+        # the network knows the Ramachandran map: the energy only breaks ties
+        loose = PlaneSettings(angle_spread=0.10, ramachandran_weight=0.3)
+        self.planes = loose if planes is None else planes
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
