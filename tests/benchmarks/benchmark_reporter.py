@@ -8,7 +8,8 @@ OpenMM thread and one torch thread. Printed are medians over the turns:
 
 * wall: of the steps, as a ratio to the run without;
 * CPU: of the whole process, as a ratio: the wall's bound when no core is free;
-* stolen: CPU of all but the worker, as a ratio: what is left when one is free;
+* own: CPU of `report` and of the worker, over that of the run without: the same
+  bound, without the noise of two long runs;
 * report: wall and CPU in `report`, which the simulation always waits for.
 
 Wall times of a machine that others use say little; CPU times still do.
@@ -101,22 +102,21 @@ def run(make: object, mode: str, interval: int, n_steps: int, model: str) -> dic
             reporter.times = []
             simulation.reporters.append(reporter)
         simulation.step(interval // 4)
-        before = time.thread_time() if mode == "synchronous" else 0.0
         wall, cpu = time.perf_counter(), time.process_time()
         simulation.step(n_steps)
         wall = time.perf_counter() - wall
         if mode == "worker":
             reporter.flush()
         cpu = time.process_time() - cpu
-        row = {"wall": wall, "cpu": cpu, "stolen": cpu}
+        row = {"wall": wall, "cpu": cpu, "own": 0.0}
         if reporter is not None:
             reporter.close()
+            row["own"] = sum(cpu for _, cpu in reporter.times)
             if mode == "worker":
-                row["stolen"] = cpu - max(worker_cpu)
+                row["own"] += max(worker_cpu)
             row["frames"] = reporter.nFrames
             row["report"] = [1000 * x for x in np.median(reporter.times, axis=0)]
             row["slowest"] = 1000 * max(wall for wall, _ in reporter.times)
-        del before
     return row
 
 
@@ -137,10 +137,11 @@ def compare(name: str, interval: int, n_steps: int, turns: int, model: str) -> N
     )
     for mode in MODES[1:]:
         text = [f"  {mode:12s}"]
-        for key in ("wall", "cpu", "stolen"):
-            ratios = [r[key] / b["cpu" if key != "wall" else "wall"]
-                      for r, b in zip(rows[mode], base, strict=True)]  # fmt: skip
-            text.append(f"{key} {100 * (statistics.median(ratios) - 1):+.1f} %")
+        for key, less in (("wall", 1.0), ("cpu", 1.0), ("own", 0.0)):
+            bases = [row["wall" if key == "wall" else "cpu"] for row in base]
+            ratio = statistics.median(row[key] for row in rows[mode])
+            ratio = ratio / statistics.median(bases) - less
+            text.append(f"{key} {100 * ratio:+.1f} %")
         report = np.median([r["report"] for r in rows[mode]], axis=0)
         slowest = max(r["slowest"] for r in rows[mode])
         text.append(f"report {report[0]:.2f} ms wall, {report[1]:.2f} ms CPU")
