@@ -149,6 +149,9 @@ def find_peaks(
     spreads: list[Tensor] = []
     wide = torch.arange(-basin, basin + 1, device=logits.device)
     bin_width = 2.0 * math.pi / n_bins
+    # the two sides of a pi-periodic torsion tie exactly: keep to one of them
+    second_side = flips & (every >= n_bins // 2).unsqueeze(0)
+    score = score.masked_fill(second_side, -1.0)
     for _ in range(n_peaks):
         peak = score.argmax(-1, keepdim=True)
         weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
