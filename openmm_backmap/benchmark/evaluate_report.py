@@ -258,7 +258,10 @@ def make_report(
 
 
 def _format(value: Any, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return "-"
+    # energies of clashing structures know no bounds
+    return f"{value:.1e}" if abs(value) >= 1e5 else f"{value:.{digits}f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
