@@ -32,7 +32,7 @@ __all__ = ["build_topology", "names_with_sequence"]
 
 
 def build_topology(
-    cls: type["CGTopology"],
+    kind: type["CGTopology"],
     topology: Any,  # noqa: ANN401
     mapping: CGMapping,
     sequence: str | Path | Sequence[str] | None,
@@ -45,7 +45,7 @@ def build_topology(
 
     Parameters
     ----------
-    cls : type
+    kind : type
         `CGTopology`.
     topology, mapping, sequence, positions, system, box, strict
         See `CGTopology.from_openmm`.
@@ -57,7 +57,7 @@ def build_topology(
     """
     if mapping.name == "mixed":
         found = build_topology(
-            cls,
+            kind,
             topology,
             MAPPINGS["com"],
             sequence,
@@ -106,7 +106,7 @@ def build_topology(
         chain_index = np.cumsum(is_start).astype(np.int64) - 1
         names = names_with_sequence(names, letters)
     first = np.flatnonzero(np.diff(chain_index, prepend=-1))
-    return cls(
+    return kind(
         residue_type=np.array([residue_type_of(name) for name in names], np.int64),
         chain_index=chain_index,
         residue_id=tuple(record.full_id for record in records),
