@@ -1,6 +1,7 @@
-"""Memory while a long trajectory is backmapped on the command line's path.
+r"""Memory while a long trajectory is backmapped on the command line's path.
 
-    python tests/benchmarks/benchmark_memory.py [--frames 10000] [-- --no-hydrogens -s 6]
+    python tests/benchmarks/benchmark_memory.py [--frames 10000] \
+        [-- --no-hydrogens -s 6]
 
 A DCD of that many frames of 131 disordered residues is written (three rotated,
 noisy conformations) and backmapped by the code of ``openmm-backmap backmap``;
