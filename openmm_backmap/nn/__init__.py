@@ -1,1 +1,1 @@
-"""Networks in eager torch: the flagship `ca` and the paper's `vae`."""
+"""Models in eager torch: the network `ca`, the rule-based `table`."""
