@@ -48,7 +48,8 @@ def build_side_chain_rows(
     residue_type : torch.Tensor, shape (L,), int64
         0 to 19.
     chi : torch.Tensor, shape (L, 4)
-        Radians; those a residue lacks are not read.
+        Radians, -pi to pi; those a residue lacks are not read. Those of proline
+        are held to what a ring can have.
     tables : BuilderTables
         Ideal geometry.
 
@@ -63,6 +64,12 @@ def build_side_chain_rows(
     parent = tables.parent[residue_type]
     length = tables.length[residue_type]
     angle = tables.angle[residue_type]
+    is_proline = residue_type == 14
+    # beyond these no proline ring closes; real ones stay within 0.7 and 0.8
+    closable = torch.cat(
+        (chi[:, :1].clamp(-0.75, 0.75), chi[:, 1:].clamp(-0.85, 0.85)), dim=1
+    )
+    chi = torch.where(is_proline.unsqueeze(1), closable, chi)
     padded = torch.cat((chi, torch.zeros_like(chi[:, :1])), dim=1)
     torsion = tables.offset[residue_type] + torch.gather(
         padded, 1, tables.chi_index[residue_type]
@@ -82,7 +89,7 @@ def build_side_chain_rows(
             )
             column = torch.full_like(row, slot)
             atoms = atoms.index_put((row, column), placed)
-    atoms = _close_proline(atoms, residue_type == 14)
+    atoms = _close_proline(atoms, is_proline)
     return atoms * exists.unsqueeze(-1)
 
 

@@ -85,8 +85,6 @@ def build_random(rng, kind, segment, ca, is_cis=None):
         tables,
     )
     chi = draw(frames, n, 4)
-    pucker = (kind == CODES.index("P")).unsqueeze(-1)
-    chi = torch.where(pucker, torch.tensor([0.45, -0.62, 0.0, 0.0]), chi)
     return build_side_chains(backbone, kind, chi, tables)
 
 
