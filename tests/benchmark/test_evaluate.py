@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from openmm_backmap.artifact import list_models, load_engine
+from openmm_backmap.artifact import load_engine
 from openmm_backmap.benchmark.evaluate import (
     EvaluationSettings,
     evaluate_entry,
@@ -153,8 +153,6 @@ def test_the_report_has_rows_for_all_models_and_valid_json(
 
 @pytest.fixture
 def table():
-    if "table" not in list_models():
-        pytest.skip("the table model is not packaged")
     return EnginePredictor("table", load_engine("table", "cpu"))
 
 
