@@ -105,6 +105,8 @@ class BatchSampler:
         Share of entries that get noise.
     seed, rank : int
         Keys of the generator; ranks draw different batches.
+    neighbor_dropout : float
+        Probability that a neighbour is hidden from a residue.
     """
 
     def __init__(
@@ -116,8 +118,10 @@ class BatchSampler:
         noise_share: float = 0.5,
         seed: int = 0,
         rank: int = 0,
+        neighbor_dropout: float = 0.0,
     ) -> None:
         self.data = data
+        self.neighbor_dropout = neighbor_dropout
         self.n_residues = n_residues
         self.n_neighbors = n_neighbors
         self.noise_max = noise_max
@@ -168,9 +172,14 @@ class BatchSampler:
             for _ in pieces
         ]
         noise = rng.standard_normal((self.n_residues, 3), dtype=np.float32)
-        return collate(
+        batch = collate(
             self.data, pieces, sigma, noise, self.n_residues, self.n_neighbors
         )
+        if self.neighbor_dropout > 0.0:
+            shape = batch.neighbor_index.shape
+            hidden = rng.random(shape, dtype=np.float32) < self.neighbor_dropout
+            batch.neighbor_index[torch.from_numpy(hidden)] = -1
+        return batch
 
 
 def collate(

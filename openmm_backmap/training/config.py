@@ -36,6 +36,8 @@ class DataConfig:
         Largest CA noise in nm a coordinate.
     noise_share : float
         Share of entries that get noise.
+    neighbor_dropout : float
+        Probability that a neighbour is hidden from a residue in training.
     """
 
     folder: str = "data"
@@ -44,6 +46,7 @@ class DataConfig:
     n_neighbors: int = 16
     noise_max: float = 0.03
     noise_share: float = 0.5
+    neighbor_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class ModelConfig:
     ----------
     name : str
         "ca".
+    start : str
+        Run folder or checkpoint whose averaged weights a new run starts from,
+        relative to the configuration file; its network may be narrower (see
+        `training.widen`). Empty = random weights.
     width, n_layers, n_heads, edge_width, dropout
         See `nn.ca_network.CATrunk`.
     jitter, withheld
@@ -61,6 +68,7 @@ class ModelConfig:
     """
 
     name: str = "ca"
+    start: str = ""
     width: int = 128
     n_layers: int = 5
     n_heads: int = 8
@@ -251,4 +259,8 @@ def load_config(path: Path | str) -> TrainingConfig:
         folder=str((base / config.data.folder).resolve()),
         prepared=str((base / config.data.prepared).resolve()),
     )
-    return dataclasses.replace(config, data=data)
+    model = config.model
+    if model.start:
+        start = str((base / model.start).resolve())
+        model = dataclasses.replace(model, start=start)
+    return dataclasses.replace(config, data=data, model=model)

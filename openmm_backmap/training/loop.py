@@ -34,6 +34,7 @@ from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
 from openmm_backmap.training.step import HEAD_NAMES, LossStep, batch_arguments
+from openmm_backmap.training.widen import load_start
 
 __all__ = ["Trainer", "evaluate_loss", "train"]
 
@@ -142,7 +143,11 @@ class Trainer:
         self.val_data = prepare_data(config, "val")
         torch.manual_seed(config.seed)
         o = config.optimizer
-        self.step_module = LossStep(config.model, o.precision).to(self.device)
+        self.resumed = (self.folder / CHECKPOINT_NAME).exists()
+        self.step_module = LossStep(config.model, o.precision)
+        if config.model.start and not self.resumed:
+            load_start(self.step_module.network, config.model)
+        self.step_module.to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.step_module.parameters(),
             lr=o.learning_rate,
@@ -155,7 +160,6 @@ class Trainer:
         self.seconds = 0.0
         self.residues = 0
         self._entries: list[ShardEntry] | None = None
-        self.resumed = (self.folder / CHECKPOINT_NAME).exists()
         if self.resumed:
             self._load()
         self.model: nn.Module | Callable = self.step_module
@@ -171,6 +175,7 @@ class Trainer:
             config.data.noise_share,
             config.seed,
             self.rank,
+            config.data.neighbor_dropout,
         )
 
     def state(self) -> dict:
