@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_network import TWIST_RANGE, CANetwork
+from openmm_backmap.nn.torsion_heads import TWIST_RANGE, TorsionHeads
 
 __all__ = [
     "CADecoder",
@@ -180,7 +180,7 @@ class CADecoder(nn.Module):
 
     Parameters
     ----------
-    network : CANetwork
+    network : TorsionHeads
         Trained network; it is part of this module.
     n_candidates : int
         Chi candidates C a residue.
@@ -189,7 +189,7 @@ class CADecoder(nn.Module):
     """
 
     def __init__(
-        self, network: CANetwork, n_candidates: int = 12, max_log_ratio: float = 7.0
+        self, network: TorsionHeads, n_candidates: int = 12, max_log_ratio: float = 7.0
     ) -> None:
         super().__init__()
         self.network = network
@@ -368,7 +368,7 @@ class CADecoder(nn.Module):
     ) -> Tensor:
         """Azimuth of the only unit of an end residue, shape (F, R).
 
-        What `CANetwork.end_logits` is told; without meaning elsewhere.
+        What `TorsionHeads.end_logits` is told; without meaning elsewhere.
         """
         azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
         return torch.where(azimuth[3], azimuth[2], azimuth[0])

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_network import N_BINS, TWIST_RANGE, CANetwork
+from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.torsion_heads import N_BINS, TWIST_RANGE, TorsionHeads
 
 __all__ = ["HEAD_NAMES", "CALoss", "make_soft_labels"]
 
@@ -120,10 +121,39 @@ class CALoss(nn.Module):
             targets within 40 degrees of the likeliest bin, per head.
         """
         h = network(ca, residue_type, chain_index, neighbor_index, None, sigma)
+        logits = self.compute_logits(network, h, chain_index, target, known, is_cis)
+        return self.reduce(logits, residue_type, target, known, is_cis)
+
+    def compute_logits(
+        self,
+        network: TorsionHeads,
+        h: Tensor,
+        chain_index: Tensor,
+        target: Tensor,
+        known: Tensor,
+        is_cis: Tensor,
+    ) -> list[Tensor]:
+        """Logits of every head, each told the true earlier torsions.
+
+        Parameters
+        ----------
+        network : TorsionHeads
+            Holds the heads.
+        h : torch.Tensor, shape (1, R, H)
+            Features.
+        chain_index, target, known, is_cis : torch.Tensor
+            As in `training.batches.Batch`.
+
+        Returns
+        -------
+        list of torch.Tensor
+            In the order of `HEAD_NAMES`, each of shape (1, R, 72) but the last,
+            (1, R).
+        """
         training = self.training
         told = target
         shaken = target
-        n_residues = target.shape[1]
+        device, n_residues = target.device, target.shape[1]
         has_c = known[..., 0]
         has_n = torch.roll(has_c, 1, 1)
         if training:
@@ -136,7 +166,7 @@ class CALoss(nn.Module):
         has_before = torch.roll(has_c, 1, 1) & same_before
         has_after = torch.roll(has_c, -1, 1) & same_after
         if training:
-            coin = torch.rand(1, n_residues, device=ca.device) < 0.4
+            coin = torch.rand(1, n_residues, device=device) < 0.4
             has_before, has_after = has_before & coin, has_after & coin
         else:
             has_before = torch.zeros_like(has_before)
@@ -156,15 +186,15 @@ class CALoss(nn.Module):
         end_azimuth = torch.where(has_c, c_azimuth, n_azimuth)
         logits.extend(network.end_logits(h, end_azimuth).unbind(2))
         if training and self.withheld > 0:
-            keep = torch.rand(2, 1, n_residues, device=ca.device) >= self.withheld
+            keep = torch.rand(2, 1, n_residues, device=device) >= self.withheld
             has_n, has_c = has_n & keep[0], has_c & keep[1]
         backbone = network.backbone_condition(n_azimuth, has_n, c_azimuth, has_c)
         for k in range(4):
             logits.append(network.chi_logits(h, backbone, told[..., 5:], k))
         logits.append(network.cis_logit(h))
-        return self._reduce(logits, residue_type, target, known, is_cis)
+        return logits
 
-    def _reduce(
+    def reduce(
         self,
         logits: list[Tensor],
         residue_type: Tensor,
@@ -172,6 +202,22 @@ class CALoss(nn.Module):
         known: Tensor,
         is_cis: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss and sums of the logits of all heads; returns as `forward`.
+
+        Parameters
+        ----------
+        logits : list of torch.Tensor
+            See `compute_logits`.
+        residue_type, target, known, is_cis : torch.Tensor
+            As in `training.batches.Batch`.
+
+        Returns
+        -------
+        loss : torch.Tensor, shape ()
+            Summed over heads, divided by the residues that have any target.
+        total, count, hit : torch.Tensor, shape (10,)
+            See `forward`.
+        """
         level = self._circle_level(target)
         n = self.twist.shape[0]
         twist_level = (target[..., 1] + TWIST_RANGE) / (2.0 * TWIST_RANGE) * n

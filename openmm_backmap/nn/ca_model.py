@@ -127,6 +127,7 @@ class CAModel(nn.Module):
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
+        self.n_noise = CA_NOISE_WIDTH
         self.residues_at_once = residues_at_once
 
     def compute_features(
@@ -137,8 +138,9 @@ class CAModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         sigma: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
     ) -> Tensor:
-        """Trunk features (F, R, H), frames taken in groups."""
+        """Features (F, R, H) that the heads read, frames taken in groups."""
         near = neighbor_index[:, :, : self.n_neighbors]
         n_frames, n = ca.shape[0], ca.shape[1]
         group = max(1, self.residues_at_once // max(n, 1))
@@ -151,17 +153,36 @@ class CAModel(nn.Module):
                 shift = compute_image_shift(
                     ca[first:last], chain_index, near[first:last], box[first:last]
                 )
+            draw: Optional[Tensor] = None  # noqa: UP045
+            if noise is not None:
+                draw = noise[first:last]
             parts.append(
-                self.decoder.network(
+                self.run_network(
                     ca[first:last],
                     residue_type,
                     chain_index,
                     near[first:last],
                     shift,
                     sigma[first:last],
+                    draw,
                 )
             )
         return torch.cat(parts, 0)
+
+    def run_network(
+        self,
+        ca: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        shift: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        sigma: Tensor,
+        noise: Optional[Tensor],  # noqa: UP045
+    ) -> Tensor:
+        """Features of one group of frames; `noise` is for models with latents."""
+        return self.decoder.network(
+            ca, residue_type, chain_index, neighbor_index, shift, sigma
+        )
 
     def propose(
         self,
@@ -198,7 +219,7 @@ class CAModel(nn.Module):
             sigma = sigma.clamp(min=hints.noise)
         ca = project_ca(beads, residue_type, chain_index)
         h = self.compute_features(
-            ca, residue_type, chain_index, neighbor_index, box, sigma
+            ca, residue_type, chain_index, neighbor_index, box, sigma, noise
         )
         uniform: Optional[Tensor] = None  # noqa: UP045
         draw: Optional[Tensor] = None  # noqa: UP045
@@ -307,7 +328,7 @@ class CAModel(nn.Module):
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
-            sweeps = noise[..., 10:]
+            sweeps = noise[..., 10 : self.n_noise]
         _, positions, confidence = self.packer(
             backbone,
             residue_type,
