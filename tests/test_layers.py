@@ -15,10 +15,11 @@ FLOORS = {
     "mapping": 2, "frames": 2, "builder": 2,
     "packing": 3, "artifact": 3, "nn": 3,
     "backmapper": 4, "hydrogens": 4, "minimizer": 4, "trajectory": 4, "metrics": 4,
-    "backmapper_batch": 4, "backmapper_input": 4, "output": 4,
+    "backmapper_batch": 4, "backmapper_input": 4, "backmapper_pieces": 4,
+    "output": 4,
     "reporter": 5, "reporter_setup": 5, "reporter_worker": 5, "pipeline": 5,
     "frame_processor": 5, "parallel": 5,
-    "metrics_table": 5, "benchmark": 5, "training": 5, "testsystems": 5,
+    "metrics_table": 5, "benchmark": 5, "training": 5, "generate": 5, "testsystems": 5,
     "cli": 6, "__init__": 6, "__main__": 6,
 }  # fmt: skip
 STRANGERS = {("artifact", "nn"), ("nn", "artifact"), ("packing", "nn"),

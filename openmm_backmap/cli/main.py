@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from openmm_backmap._version import __version__
-from openmm_backmap.cli import backmap, demo, evaluate, export, info, prepare, train
+from openmm_backmap.cli import (
+    backmap,
+    demo,
+    evaluate,
+    export,
+    generate,
+    info,
+    prepare,
+    train,
+)
 from openmm_backmap.errors import BackmapError, BackmapWarning
 
 __all__ = ["build_parser", "main"]
@@ -38,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument(
         "-v", "--verbose", action="store_true", help="show tracebacks and all warnings"
     )
-    for module in (backmap, info, demo, evaluate, prepare, train, export):
+    for module in (backmap, info, demo, evaluate, prepare, generate, train, export):
         module.add_parser(commands, common)
     return parser
 
