@@ -28,6 +28,11 @@ class DataConfig:
         Folder of npz shards, relative to the configuration file.
     prepared : str
         Folder for the decoded arrays, relative to the configuration file.
+    extra : tuple of str
+        Folders of further sets, such as one of `openmm-backmap generate`, relative
+        to the configuration file; their train splits are trained on too.
+    extra_share : float
+        Share of the residues of a batch that comes from `extra`, on average.
     n_residues : int
         Residues of a batch.
     n_neighbors : int
@@ -42,6 +47,8 @@ class DataConfig:
 
     folder: str = "data"
     prepared: str = "prepared"
+    extra: tuple[str, ...] = ()
+    extra_share: float = 0.1
     n_residues: int = 1024
     n_neighbors: int = 16
     noise_max: float = 0.03
@@ -184,6 +191,12 @@ def _fill(kind: type, values: dict, where: str) -> object:
             if not isinstance(value, dict):
                 raise DataError(f"{where}: {key} is a section, got {value!r}")
             value = _fill(wanted, value, f"{where} [{key}]")
+        elif wanted == tuple[str, ...]:
+            if not isinstance(value, list | tuple) or any(
+                not isinstance(item, str) for item in value
+            ):
+                raise DataError(f"{where}: {key} = {value!r} is not a list of strings")
+            value = tuple(value)
         elif wanted is float and isinstance(value, int) and value is not True:
             value = float(value)
         elif type(value) is not wanted:
@@ -258,6 +271,7 @@ def load_config(path: Path | str) -> TrainingConfig:
         config.data,
         folder=str((base / config.data.folder).resolve()),
         prepared=str((base / config.data.prepared).resolve()),
+        extra=tuple(str((base / place).resolve()) for place in config.data.extra),
     )
     model = config.model
     if model.start:

@@ -28,6 +28,7 @@ from openmm_backmap.training.checkpoint import (
 )
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
+from openmm_backmap.training.extra_data import prepare_with_extra
 from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
@@ -43,8 +44,14 @@ MAX_BAD_STEPS = 10
 
 def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
     """Prepared arrays of a split of the configured data."""
-    shards = find_shards(config.data.folder, split)
-    return prepare_split(shards, Path(config.data.prepared) / split)
+    data = config.data
+    shards = find_shards(data.folder, split)
+    if split == "train" and data.extra:
+        folder = Path(data.prepared) / "train_extra"
+        return prepare_with_extra(
+            shards, data.extra, data.extra_share, folder, data.n_residues
+        )
+    return prepare_split(shards, Path(data.prepared) / split)
 
 
 def summarize(sums: Tensor) -> dict[str, float]:

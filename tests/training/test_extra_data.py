@@ -1,0 +1,87 @@
+"""A further set is drawn at its share, and only in training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openmm_backmap.errors import DataError
+from openmm_backmap.training.batches import BatchSampler
+from openmm_backmap.training.config import config_from_dict, load_config
+from openmm_backmap.training.extra_data import prepare_with_extra
+from openmm_backmap.training.loop import Trainer, prepare_data
+from openmm_backmap.training.shards import find_shards, write_shard
+
+
+@pytest.fixture
+def extra_folder(tmp_path, make_entry):
+    folder = tmp_path / "extra"
+    pieces = [make_entry(k, k + 8, f"peptide{k}", 5) for k in range(0, 40, 8)]
+    # one too short to be prepared
+    write_shard(folder / "train_more.npz", [*pieces, make_entry(0, 2, "two")], "train")
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_batches_hold_the_share_of_the_further_set(
+    share, data_folder, extra_folder, tmp_path
+):
+    shards = find_shards(data_folder, "train")
+    data = prepare_with_extra(shards, [extra_folder], share, tmp_path / "p", 96)
+    assert data.entry_id[:3] == ("piece0", "piece20", "piece40")
+    assert data.entry_id[3:] == tuple(f"peptide{k}" for k in range(0, 40, 8))
+    residues = data.weight * data.n_residues
+    assert residues[3:].sum() / residues.sum() == pytest.approx(share)
+    # and the sampler agrees; short entries fill what is left of a batch
+    sampler = BatchSampler(data, n_residues=512)
+    rng = np.random.default_rng(0)
+    drawn = [p for _ in range(300) for p in sampler._draw_rows(rng)]
+    short = sum(n for _, n, _ in drawn if n == 8)
+    assert short / sum(n for _, n, _ in drawn) == pytest.approx(share, abs=0.04)
+
+
+def test_a_configured_set_is_trained_on_and_not_validated_on(
+    make_config, extra_folder, tmp_path
+):
+    values = make_config().to_dict()
+    values["data"]["extra"] = [str(extra_folder)]
+    config = config_from_dict(values)
+    assert config_from_dict(config.to_dict()) == config
+    trainer = Trainer(config, tmp_path / "run")
+    assert trainer.train_data.n_entries == 8
+    assert trainer.val_data.n_entries == 1
+    losses = trainer.run(max_steps=3)
+    assert np.isfinite(losses).all()
+    # the arrays of the main set alone are left as they are
+    assert prepare_data(make_config(), "train").n_entries == 3
+    assert prepare_data(config, "train").n_entries == 8
+
+
+def test_folders_are_relative_to_the_configuration(tmp_path: Path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[data]\nextra = ["generated", "../other"]\nextra_share = 0.25\n'
+        "[optimizer]\ntotal_steps = 1\n"
+    )
+    data = load_config(path).data
+    assert data.extra == (
+        str(tmp_path / "generated"),
+        str(tmp_path.parent / "other"),
+    )
+    assert data.extra_share == 0.25
+
+
+@pytest.mark.parametrize("extra", ["generated", [1]])
+def test_extra_must_be_a_list_of_folders(extra):
+    with pytest.raises(DataError, match="extra = .*not a list of strings"):
+        config_from_dict({"data": {"extra": extra}, "optimizer": {"total_steps": 1}})
+
+
+def test_an_empty_folder_and_a_senseless_share_are_refused(
+    data_folder, extra_folder, tmp_path
+):
+    shards = find_shards(data_folder, "train")
+    with pytest.raises(DataError, match="no shard of split 'train'"):
+        prepare_with_extra(shards, [tmp_path / "none"], 0.1, tmp_path / "p")
+    with pytest.raises(DataError, match="extra_share = 1.0"):
+        prepare_with_extra(shards, [extra_folder], 1.0, tmp_path / "p")
