@@ -14,7 +14,11 @@ from openmm_backmap.geometry.periodic import unwrap_chains
 from openmm_backmap.mapping.bead_kind import find_com_residues, find_rest_distances
 from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping, find_mapping
 from openmm_backmap.mapping.chains import chain_name
-from openmm_backmap.mapping.reading import build_topology, names_with_sequence
+from openmm_backmap.mapping.reading import (
+    names_with_sequence,
+    read_fields,
+    read_geometry,
+)
 from openmm_backmap.mapping.sequence import align_sequences, read_sequences
 from openmm_backmap.residues.names import CODES, RESIDUE_NAMES
 
@@ -112,16 +116,18 @@ class CGTopology:
             If nothing is protein, a name is not known, a bead is missing or the
             sequence does not fit.
         """
-        return build_topology(
-            cls,
-            topology,
-            find_mapping(mapping),
-            sequence,
-            positions,
-            system,
-            box,
-            strict,
+        kind = find_mapping(mapping)
+        is_mixed = kind.name == "mixed"
+        if is_mixed:
+            kind = MAPPINGS["com"]
+        found = cls(
+            **read_fields(topology, kind, sequence, positions, system, box, strict)
         )
+        if not is_mixed:
+            return found
+        first, box = read_geometry(topology, found.n_beads, positions, system, box)
+        is_com = found.find_com_residues(first, box=box, system=system)
+        return found.with_com_residues(is_com)
 
     @classmethod
     def from_mdtraj(

@@ -1,13 +1,13 @@
-"""From the residues of a topology to a `CGTopology`."""
+"""From the residues of a topology to the fields of a `CGTopology`."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from openmm_backmap.errors import TopologyError
-from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping
+from openmm_backmap.mapping.cg_mapping import CGMapping
 from openmm_backmap.mapping.chains import split_segments
 from openmm_backmap.mapping.nonprotein import summarize_skipped
 from openmm_backmap.mapping.records import read_bonds, read_residues, system_bonds
@@ -25,14 +25,24 @@ from openmm_backmap.residues.names import (
 )
 from openmm_backmap.units import strip_unit
 
-if TYPE_CHECKING:
-    from openmm_backmap.mapping.cg_topology import CGTopology
-
-__all__ = ["build_topology", "names_with_sequence"]
+__all__ = ["TopologyFields", "names_with_sequence", "read_fields", "read_geometry"]
 
 
-def build_topology(
-    kind: type["CGTopology"],
+class TopologyFields(TypedDict):
+    """What a `CGTopology` is made of; see there."""
+
+    residue_type: np.ndarray
+    chain_index: np.ndarray
+    residue_id: tuple[str, ...]
+    residue_name: tuple[str, ...]
+    chain_id: tuple[str, ...]
+    bead_index: np.ndarray
+    n_beads: int
+    mapping: CGMapping
+    skipped: tuple[str, ...]
+
+
+def read_fields(
     topology: Any,  # noqa: ANN401
     mapping: CGMapping,
     sequence: str | Path | Sequence[str] | None,
@@ -40,36 +50,25 @@ def build_topology(
     system: Any,  # noqa: ANN401
     box: Any,  # noqa: ANN401
     strict: bool,
-) -> "CGTopology":
-    """Build a `CGTopology` from a topology of either library.
+) -> TopologyFields:
+    """Read the protein part of a topology of either library.
 
     Parameters
     ----------
-    kind : type
-        `CGTopology`.
     topology, mapping, sequence, positions, system, box, strict
-        See `CGTopology.from_openmm`.
+        See `CGTopology.from_openmm`; the mapping is not "mixed".
 
     Returns
     -------
-    CGTopology
-        The protein part.
+    TopologyFields
+        The arguments of `CGTopology`.
+
+    Raises
+    ------
+    TopologyError
+        If nothing is protein, a name is not known, a bead is missing, or the
+        sequence, the positions or the System do not fit.
     """
-    if mapping.name == "mixed":
-        found = build_topology(
-            kind,
-            topology,
-            MAPPINGS["com"],
-            sequence,
-            positions,
-            system,
-            box,
-            strict,
-        )
-        first, box = _plain_geometry(topology, found.n_beads, positions, system, box)
-        return found.with_com_residues(
-            found.find_com_residues(first, box=box, system=system)
-        )
     everything = read_residues(topology)
     n_beads = sum(len(record.atom_index) for record in everything)
     kept, skipped_names = select_protein(everything, mapping, sequence is not None)
@@ -86,7 +85,7 @@ def build_topology(
         )
     records = [everything[number] for number in kept]
     bead_index = find_beads(records, mapping)
-    positions, box = _plain_geometry(topology, n_beads, positions, system, box)
+    positions, box = read_geometry(topology, n_beads, positions, system, box)
     chain_index = split_segments(
         records,
         bead_index,
@@ -106,7 +105,7 @@ def build_topology(
         chain_index = np.cumsum(is_start).astype(np.int64) - 1
         names = names_with_sequence(names, letters)
     first = np.flatnonzero(np.diff(chain_index, prepend=-1))
-    return kind(
+    return TopologyFields(
         residue_type=np.array([residue_type_of(name) for name in names], np.int64),
         chain_index=chain_index,
         residue_id=tuple(record.full_id for record in records),
@@ -119,14 +118,40 @@ def build_topology(
     )
 
 
-def _plain_geometry(
+def read_geometry(
     topology: Any,  # noqa: ANN401
     n_beads: int,
     positions: Any,  # noqa: ANN401
     system: Any,  # noqa: ANN401
     box: Any,  # noqa: ANN401
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return positions and box as plain arrays in nm."""
+    """Return positions and box as plain arrays.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology or mdtraj.Topology
+        Asked for a box if nothing else has one.
+    n_beads : int
+        Number of its particles.
+    positions : array or Quantity or None, shape (B, 3) or (F, B, 3)
+        In nm; of several frames the first counts.
+    system : openmm.System or None
+        Asked for a box before the topology.
+    box : array or Quantity or None, shape (3, 3)
+        In nm.
+
+    Returns
+    -------
+    positions : numpy.ndarray or None, shape (B, 3), float64
+        In nm.
+    box : numpy.ndarray or None, shape (3, 3), float64
+        Box vectors as rows in nm.
+
+    Raises
+    ------
+    TopologyError
+        If the positions are those of another number of particles.
+    """
     from openmm import unit
 
     if positions is not None:
