@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from openmm_backmap.backmapper_input import check_frame
+from openmm_backmap.backmapper_pieces import cut_frame
 from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.geometry.neighbors import find_neighbors
@@ -17,9 +18,16 @@ from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_mapping import find_model_slots
 from openmm_backmap.mapping.coarsen import compute_bead_weights
+from openmm_backmap.residues.atoms import N_SLOTS
 from openmm_backmap.torch_threads import limit_torch_threads
 
 __all__ = ["BackmapBatch", "BatchRunner", "draw_noise"]
+
+_UNCUT_RESIDUES = 16384
+"""Residues of a frame beyond which the model takes it in pieces."""
+
+_PIECE_RESIDUES = 4096
+"""Residues of a piece that are kept: they fit the caches of a core."""
 
 
 def draw_noise(
@@ -91,6 +99,8 @@ class BatchRunner:
         torch threads during a pass.  If None, torch's own setting.
     wrap_chains : bool
         Whether whole segments are moved into the periodic box.
+    uncut_residues : int
+        Residues of a frame beyond which the model takes it in pieces.
     """
 
     def __init__(
@@ -101,6 +111,7 @@ class BatchRunner:
         seed: int = 0,
         threads: int | None = None,
         wrap_chains: bool = False,
+        uncut_residues: int = _UNCUT_RESIDUES,
     ) -> None:
         cg_topology = atom_topology.cg
         self.cg_topology = cg_topology
@@ -109,6 +120,7 @@ class BatchRunner:
         self.seed = seed
         self.threads = threads
         self.wrap_chains = wrap_chains
+        self.uncut_residues = uncut_residues
         self._placer = None
         if atom_topology.has_hydrogens:
             self._placer = HydrogenPlacer(atom_topology)
@@ -150,21 +162,25 @@ class BatchRunner:
             anchor, metadata.n_neighbors, metadata.neighbor_cutoff, boxes
         )
         copies = 1 if samples is None else samples
-        tensors = [
-            torch.from_numpy(np.repeat(array, copies, axis=0))
-            for array in (self._arrange(beads), neighbor_index, boxes)
-        ]
+        arrays = (self._arrange(beads), neighbor_index, boxes)
         noise = self._noise(frames, samples)
         with limit_torch_threads(self.threads):
-            positions, confidence = self.engine.run(
-                tensors[0],
-                self._residue_type,
-                self._chain_index,
-                tensors[1],
-                tensors[2],
-                noise,
-            )
-            heavy = positions.detach().cpu()
+            if self.cg_topology.n_residues > self.uncut_residues:
+                heavy, confidence = self._run_pieces(*arrays, noise, anchor, copies)
+            else:
+                tensors = [
+                    torch.from_numpy(np.repeat(array, copies, axis=0))
+                    for array in arrays
+                ]
+                found = self.engine.run(
+                    tensors[0],
+                    self._residue_type,
+                    self._chain_index,
+                    tensors[1],
+                    tensors[2],
+                    noise,
+                )
+                heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
         heavy = heavy.numpy()
         built = np.einsum("rs,frsx->frx", self._bead_weight, heavy)
@@ -173,7 +189,7 @@ class BatchRunner:
         ).astype(np.float32)
         atoms = self._to_atoms(heavy, oxt.numpy())
         atoms += np.repeat(shift[:, self._residue_of_atom], copies, axis=0)
-        confidence = confidence.detach().cpu().numpy()
+        confidence = confidence.numpy()
         atom_frames = [
             AtomFrame(
                 positions=atoms[i],
@@ -188,6 +204,44 @@ class BatchRunner:
         ]
         seconds = time.perf_counter() - started
         return BackmapBatch(atom_frames, heavy, displacement, seconds)
+
+    def _run_pieces(
+        self,
+        beads: np.ndarray,
+        neighbor_index: np.ndarray,
+        boxes: np.ndarray,
+        noise: torch.Tensor | None,
+        anchor: np.ndarray,
+        copies: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the model over the pieces of each structure, one after the other."""
+        n_frames, n_residues = len(beads) * copies, self.cg_topology.n_residues
+        heavy = torch.zeros(n_frames, n_residues, N_SLOTS, 3)
+        confidence = torch.zeros(n_frames, n_residues)
+        for f, box in enumerate(boxes):
+            pieces = cut_frame(
+                anchor[f],
+                self.cg_topology.chain_index,
+                neighbor_index[f],
+                box,
+                _PIECE_RESIDUES,
+            )
+            for piece in pieces:
+                residues = torch.from_numpy(piece.residues)
+                is_core = torch.from_numpy(piece.is_core)
+                core = residues[is_core]
+                for row in range(f * copies, (f + 1) * copies):
+                    found, trust = self.engine.run(
+                        torch.from_numpy(beads[f, piece.residues][None]),
+                        self._residue_type[residues],
+                        torch.from_numpy(piece.chain_index),
+                        torch.from_numpy(piece.neighbor_index[None]),
+                        torch.from_numpy(box[None]),
+                        None if noise is None else noise[row : row + 1, residues],
+                    )
+                    heavy[row, core] = found[0].detach().cpu()[is_core]
+                    confidence[row, core] = trust[0].detach().cpu()[is_core]
+        return heavy, confidence
 
     def _gather(self, frames: Sequence[CGFrame]) -> tuple[np.ndarray, np.ndarray]:
         """Stack checked beads (F, R, M, 3) and boxes (F, 3, 3), zeros for none."""

@@ -10,6 +10,9 @@ from openmm_backmap.geometry.periodic import is_orthorhombic, wrap_positions
 
 __all__ = ["find_neighbors"]
 
+_ROWS = 16384
+"""Residues asked about at once, which bounds what is held beside the result."""
+
 
 def find_neighbors(
     positions: np.ndarray, k: int, cutoff: float, box: np.ndarray | None = None
@@ -70,14 +73,19 @@ def _find_in_tree(
 ) -> np.ndarray:
     """Find neighbours without a box, or in an orthorhombic one; (R, K)."""
     tree = cKDTree(points, boxsize=lengths)
-    _, index = tree.query(points, k=k + 1, distance_upper_bound=cutoff)
-    return _without_self(index, k)
+    found = np.empty((len(points), k), np.int64)
+    for start in range(0, len(points), _ROWS):
+        rows = slice(start, start + _ROWS)
+        _, index = tree.query(points[rows], k=k + 1, distance_upper_bound=cutoff)
+        found[rows] = _without_self(index, k, len(points), start)
+    return found
 
 
-def _without_self(index: np.ndarray, k: int) -> np.ndarray:
+def _without_self(
+    index: np.ndarray, k: int, n_residues: int, start: int = 0
+) -> np.ndarray:
     """Remove each residue from its own list; R stands for no neighbour."""
-    n_residues = len(index)
-    is_self = index == np.arange(n_residues)[:, None]
+    is_self = index == np.arange(start, start + len(index))[:, None]
     # itself to the end, the others stay in order of distance
     order = np.argsort(is_self, axis=1, kind="stable")[:, :k]
     index = np.take_along_axis(index, order, axis=1)
@@ -107,7 +115,7 @@ def _find_among_images(
     owner = np.concatenate(owners)
     tree = cKDTree(np.concatenate(images) @ box)
     _, index = tree.query(fraction @ box, k=k + 1, distance_upper_bound=cutoff)
-    return _without_self(np.append(owner, len(points))[index], k)
+    return _without_self(np.append(owner, len(points))[index], k, len(points))
 
 
 def _find_in_small_box(

@@ -1,0 +1,112 @@
+"""A frame that is cut into pieces gives the atoms of the whole one."""
+
+import numpy as np
+import pytest
+
+from openmm_backmap import Backmapper, CGFrame, CGTopology
+from openmm_backmap import backmapper_batch as batch_module
+from openmm_backmap.backmapper_pieces import cut_frame
+from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.metrics.summary import FrameChecker
+
+
+@pytest.fixture(scope="module")
+def crowd(read_protein, protein_path) -> tuple[CGTopology, np.ndarray, np.ndarray]:
+    """Eight copies of 1RIS, not in order of place, in contact through the box."""
+    protein = read_protein(protein_path)
+    ca = protein.positions[0, :, 1]
+    ca = ca - ca.mean(axis=0)
+    spacing = np.ptp(ca, axis=0) + 0.1
+    grid = np.stack(np.meshgrid(*[np.arange(2)] * 3), -1).reshape(-1, 3)
+    grid = np.random.default_rng(1).permutation(grid)
+    beads = (ca + (grid * spacing)[:, None]).reshape(-1, 3).astype(np.float32)
+    sequence = "".join("ARNDCQEGHILKMFPSTWYV"[k] for k in protein.residue_type)
+    topology = CGTopology.from_sequence([sequence] * len(grid))
+    return topology, beads, np.diag(2.0 * spacing).astype(np.float32)
+
+
+def cut(crowd, n_core: int) -> tuple[list, np.ndarray]:
+    topology, beads, box = crowd
+    near = find_neighbors(beads[None], 20, 1.2, box[None])[0]
+    pieces = cut_frame(beads, topology.chain_index, near, box, n_core)
+    return list(pieces), near
+
+
+def test_every_residue_is_kept_once_and_chains_stay_whole(crowd) -> None:
+    topology = crowd[0]
+    pieces, _ = cut(crowd, 250)
+    cores = [piece.residues[piece.is_core] for piece in pieces]
+    assert len(pieces) == 4
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(cores)), np.arange(topology.n_residues)
+    )
+    for core in cores:
+        chains = np.unique(topology.chain_index[core])
+        assert len(core) == np.isin(topology.chain_index, chains).sum() <= 250
+
+
+def test_a_core_keeps_all_of_its_neighbours_in_their_order(crowd) -> None:
+    pieces, near = cut(crowd, 250)
+    for piece in pieces:
+        assert not piece.is_core.all()
+        found = np.append(piece.residues, -1)[piece.neighbor_index]
+        np.testing.assert_array_equal(
+            found[piece.is_core], near[piece.residues[piece.is_core]]
+        )
+        for local, whole in zip(found, near[piece.residues], strict=True):
+            kept = whole[np.isin(whole, piece.residues)]
+            np.testing.assert_array_equal(local[: len(kept)], kept)
+            assert (local[len(kept) :] == -1).all()
+
+
+def test_parts_of_chains_are_not_bonded_to_one_another(crowd) -> None:
+    topology = crowd[0]
+    pieces, _ = cut(crowd, 100)
+    assert len(pieces) == topology.n_chains
+    for piece in pieces:
+        is_bonded = np.diff(piece.chain_index) == 0
+        assert (np.diff(piece.residues)[is_bonded] == 1).all()
+        same = np.diff(topology.chain_index[piece.residues]) == 0
+        adjacent = np.diff(piece.residues) == 1
+        np.testing.assert_array_equal(is_bonded, same & adjacent)
+
+
+def test_a_chain_longer_than_a_piece_is_not_cut(crowd) -> None:
+    pieces, _ = cut(crowd, 10)
+    assert [piece.is_core.sum() for piece in pieces] == [97] * 8
+
+
+@pytest.mark.parametrize("samples", [None, 2])
+def test_pieces_give_the_atoms_of_the_whole_frame(crowd, monkeypatch, samples) -> None:
+    topology, beads, box = crowd
+    backmapper = Backmapper.from_topology(topology, "table", threads=1)
+    frame = CGFrame(beads, box, step=3)
+    whole = backmapper.backmap_batch([frame], samples)
+    monkeypatch.setattr(batch_module, "_PIECE_RESIDUES", 200)
+    backmapper._runner.uncut_residues = 200
+    pieces = backmapper.backmap_batch([frame], samples)
+    moved = np.linalg.norm(pieces.heavy - whole.heavy, axis=-1)
+    # the backbone sees the same neighbours; a side chain may be chosen anew where
+    # the neighbour of a neighbour is missing, more so where a sample draws it
+    assert moved[:, :, :4].max() < 1e-3
+    assert (moved.max(axis=-1) > 0.01).mean() < (0.02 if samples is None else 0.25)
+    figures = FrameChecker.from_topology(topology).check(pieces.heavy, box[None])
+    assert (figures["bond_fraction"] == 1.0).all()
+    assert (figures["peptide_fraction"] == 1.0).all()
+    assert (figures["wrong_hands"] == 0.0).all()
+    assert [f.sample for f in pieces.frames] == [f.sample for f in whole.frames]
+    assert pieces.frames[0].positions.shape == whole.frames[0].positions.shape
+
+
+def test_far_chains_come_out_the_same_in_pieces(crowd, monkeypatch) -> None:
+    topology, beads, _ = crowd
+    apart = beads + 5.0 * topology.chain_index[:, None].astype(np.float32)
+    backmapper = Backmapper.from_topology(topology, "table", threads=1)
+    whole = backmapper.backmap_batch([CGFrame(apart, None, step=0)])
+    monkeypatch.setattr(batch_module, "_PIECE_RESIDUES", 100)
+    backmapper._runner.uncut_residues = 100
+    pieces = backmapper.backmap_batch([CGFrame(apart, None, step=0)])
+    np.testing.assert_allclose(pieces.heavy, whole.heavy, atol=2e-4)
+    np.testing.assert_allclose(
+        pieces.frames[0].confidence, whole.frames[0].confidence, atol=1e-3
+    )
