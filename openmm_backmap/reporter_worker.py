@@ -1,5 +1,8 @@
 """A thread that takes frames from a bounded queue, in order."""
 
+import contextlib
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -15,8 +18,9 @@ class FrameWorker:
 
     Frames that wait are handed over together, up to a batch; so batches grow
     by themselves when the simulation is faster than the model.  When it is
-    slower, a few frames are awaited for a short while, because together they
-    cost less than one by one.
+    slower, some frames are awaited, because together they cost less than one
+    by one: as many as come before the first of them has waited for `patience`.
+    Where frames come more seldom than that, none is awaited.
 
     Parameters
     ----------
@@ -30,9 +34,13 @@ class FrameWorker:
     batch : int, optional
         Most frames of one call.
     gather : int, optional
-        Frames that are awaited, unless the queue is full before.
+        Frames that are awaited; at most half of the queue, so that the other
+        half takes what comes while they are processed.
     patience : float, optional
         Seconds that the first of them waits for the others at most.
+    niceness : int, optional
+        Added to the nice value of the thread (Linux only): where no core is
+        free, the simulation comes before it.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class FrameWorker:
         batch: int = 32,
         gather: int = 1,
         patience: float = 0.0,
+        niceness: int = 0,
     ) -> None:
         self.n_dropped = 0
         self.error: BaseException | None = None
@@ -51,10 +60,13 @@ class FrameWorker:
         self._queue_size = queue_size
         self._is_blocking = policy == "block"
         self._batch = batch
-        self._gather = min(gather, batch, queue_size)
+        self._gather = max(1, min(gather, batch, queue_size // 2))
         self._patience = patience
+        self._niceness = niceness
         self._n_hurried = 0
-        self._waiting: deque[CGFrame] = deque()
+        self._waiting: deque[tuple[float, CGFrame]] = deque()
+        self._last_put: float | None = None
+        self._interval = 0.0
         self._n_busy = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -89,8 +101,15 @@ class FrameWorker:
                     return False
                 # short waits let a keyboard interrupt through
                 self._changed.wait(0.2)
-            self._waiting.append(frame)
-            self._changed.notify_all()
+            now = time.monotonic()
+            if self._last_put is not None:
+                self._interval = now - self._last_put
+            self._last_put = now
+            self._waiting.append((now, frame))
+            # a worker that waits for more is only woken when they are there:
+            # each wake-up takes the interpreter from the simulation
+            if len(self._waiting) == 1 or len(self._waiting) >= self._gather:
+                self._changed.notify_all()
         return True
 
     def flush(self) -> None:
@@ -112,6 +131,7 @@ class FrameWorker:
 
     def _run(self) -> None:
         """Take what waits, a batch at a time, until closed and empty."""
+        self._step_back()
         while True:
             with self._changed:
                 while not self._waiting and not self._closing:
@@ -120,7 +140,7 @@ class FrameWorker:
                     return
                 self._await_more()
                 n_frames = min(self._batch, len(self._waiting))
-                frames = [self._waiting.popleft() for _ in range(n_frames)]
+                frames = [self._waiting.popleft()[1] for _ in range(n_frames)]
                 self._n_busy = n_frames
                 self._changed.notify_all()
             try:
@@ -133,9 +153,19 @@ class FrameWorker:
 
     def _await_more(self) -> None:
         """Let a batch grow for a while; somebody who waits for it ends that."""
-        end = time.monotonic() + self._patience
         while len(self._waiting) < self._gather:
+            end = self._waiting[0][0] + self._patience
             left = end - time.monotonic()
-            if left <= 0.0 or self._closing or self._n_hurried:
+            is_next_late = self._last_put + self._interval > end
+            if left <= 0.0 or is_next_late or self._closing or self._n_hurried:
                 return
             self._changed.wait(left)
+
+    def _step_back(self) -> None:
+        """Let the simulation go first where both want one core."""
+        if self._niceness and sys.platform == "linux":
+            # on Linux a nice value is a thread's own, though POSIX says otherwise
+            with contextlib.suppress(OSError):
+                thread = threading.get_native_id()
+                now = os.getpriority(os.PRIO_PROCESS, thread)
+                os.setpriority(os.PRIO_PROCESS, thread, now + self._niceness)

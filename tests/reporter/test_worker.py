@@ -1,5 +1,7 @@
 """The worker thread: ordered, bounded, and it drains."""
 
+import os
+import sys
 import threading
 import time
 
@@ -149,3 +151,50 @@ def test_a_frame_is_not_kept_waiting_for_ever() -> None:
         time.sleep(0.01)
     assert done == [1]
     worker.close()
+
+
+def test_frames_that_come_seldom_are_not_awaited() -> None:
+    done: list[int] = []
+    worker = FrameWorker(
+        lambda frames: done.append(len(frames)), gather=8, patience=0.5
+    )
+    first, second, third = make_frames(3)
+    worker.put(first)
+    time.sleep(1.0)  # longer than a frame may wait: the next one would come too late
+    worker.put(second)
+    end = time.monotonic() + 0.4
+    while len(done) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done == [1, 1]
+    worker.put(third)
+    worker.close()
+    assert sum(done) == 3
+
+
+def test_half_of_the_queue_is_left_for_what_comes_meanwhile() -> None:
+    sizes: list[int] = []
+    worker = FrameWorker(
+        lambda frames: sizes.append(len(frames)), gather=32, queue_size=8, patience=60.0
+    )
+    for frame in make_frames(8):
+        worker.put(frame)
+        time.sleep(0.02)
+    assert sizes[0] == 4
+    worker.close()
+    assert sum(sizes) == 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's nice value is Linux's")
+def test_the_simulation_comes_first_and_keeps_its_priority() -> None:
+    seen: list[int] = []
+
+    def process(frames: list[CGFrame]) -> None:
+        thread = threading.get_native_id()
+        seen.append(os.getpriority(os.PRIO_PROCESS, thread))
+
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    worker = FrameWorker(process, niceness=3)
+    worker.put(make_frames(1)[0])
+    worker.close()
+    assert seen == [min(19, mine + 3)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
