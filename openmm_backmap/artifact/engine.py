@@ -69,6 +69,7 @@ def choose_device(device: str) -> torch.device:
     Returns
     -------
     torch.device
+        With its number: a worker thread has a current CUDA device of its own.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def choose_device(device: str) -> torch.device:
         If the device is unknown or missing.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -87,6 +88,13 @@ def choose_device(device: str) -> torch.device:
         raise ModelError(
             f"device {device!r} was asked for, but torch {torch.__version__} sees no "
             "CUDA GPU: use --device cpu, or install a CUDA build of torch"
+        )
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    if chosen.type == "cuda" and chosen.index >= torch.cuda.device_count():
+        raise ModelError(
+            f"device {device!r} was asked for, but torch sees only "
+            f"{torch.cuda.device_count()} GPUs, numbered from cuda:0"
         )
     return chosen
 

@@ -94,6 +94,23 @@ def test_unknown_and_missing_devices_are_named() -> None:
             load_engine("table", "cuda")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_is_numbered_and_used_on_a_stream_of_its_own(tmp_path, protein) -> None:
+    count = torch.cuda.device_count()
+    with pytest.raises(ModelError, match=f"only {count} GPUs"):
+        load_engine("table", f"cuda:{count}")
+    engine = load_engine("table", "cuda")
+    assert engine.device == torch.device("cuda", torch.cuda.current_device())
+    before = torch.cuda.current_stream(), torch.cuda.current_device()
+    ca, kind, segment = beads_of(protein, 3)
+    found, _ = run(engine, ca, kind, segment)
+    assert (torch.cuda.current_stream(), torch.cuda.current_device()) == before
+    wanted, _ = run(load_engine("table", "cpu"), ca, kind, segment)
+    moved = (found.cpu() - wanted).norm(dim=-1)
+    # the backbone; sums in another order may tip a side chain over
+    assert float(moved[:, :, :4].max()) < 1e-3
+
+
 def test_output_that_is_not_finite_raises(tmp_path, protein) -> None:
     path = save_torchscript(Echo(), ModelMetadata(name="echo"), tmp_path / "e.pt")
     ca, kind, segment = beads_of(protein, 3)
