@@ -46,7 +46,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--temperature-min", type=float, default=300.0, help="kelvin (default: 300)")
     add("--temperature-max", type=float, default=450.0, help="kelvin (default: 450)")
     add("--solvent", choices=("obc", "gbn2"), default="obc",
-        help="implicit solvent (default: obc; gbn2 costs 15 times as much on a CPU)",
+        help="implicit solvent (default: obc; gbn2 costs 7 times as much on a CPU)",
     )  # fmt: skip
     add("--annealing", type=float, default=8.0, metavar="PS",
         help="time in which 600 K fall to the temperature of a start (default: 8)",
@@ -64,6 +64,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="begin no sequence after this time")  # fmt: skip
     add("--pack-only", action="store_true",
         help="simulate nothing, pack what is there (also beside a running one)",
+    )  # fmt: skip
+    add("--compare", type=Path, metavar="DATA",
+        help="print populations beside those of the train split of a data folder",
     )  # fmt: skip
     add("-q", "--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run, parser=parser)
@@ -91,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
             _say(pack(arguments.output))
             raise
     _say(pack(arguments.output))
+    if arguments.compare is not None:
+        from openmm_backmap.generate.compare import compare_sets
+
+        print("\n".join(compare_sets(arguments.output, arguments.compare)))
     return 0
 
 
