@@ -11,6 +11,7 @@ from openmm_backmap.nn.torsion_heads import TWIST_RANGE, TorsionHeads
 __all__ = [
     "CADecoder",
     "bin_of",
+    "decode_mean",
     "decode_peak",
     "find_peaks",
     "sample_bins",
@@ -50,6 +51,31 @@ def decode_peak(
         weight = torch.gather(p, -1, index.clamp(0, n_bins - 1)) * inside
     shift = (weight * steps).sum(-1) / weight.sum(-1)
     return -half_range + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * half_range / n_bins)
+
+
+def decode_mean(logits: Tensor) -> Tensor:
+    """Direction of a distribution over the full circle.
+
+    The angle of least expected squared distance on the circle (Mardia and
+    Jupp, Directional Statistics, 2000, section 2.2): for the loose ends of a
+    chain, where the likeliest bin is right for two residues in three only.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over the full circle from -pi.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Angle in radians.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    place = torch.arange(n_bins, device=logits.device, dtype=logits.dtype)
+    center = -math.pi + (place + 0.5) * (2.0 * math.pi / n_bins)
+    sine, cosine = torch.sin(center), torch.cos(center)
+    return torch.atan2((p * sine).sum(-1), (p * cosine).sum(-1))
 
 
 def sample_bins(
@@ -269,7 +295,7 @@ class CADecoder(nn.Module):
         end = self.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.network.end_logits(h, end)
         if uniform is None:
-            end_torsion = decode_peak(end_logits, math.pi, True)
+            end_torsion = decode_mean(end_logits)
         else:
             end_torsion = sample_bins(
                 end_logits, uniform[..., 2:5], math.pi, temperature

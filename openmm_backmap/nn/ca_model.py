@@ -10,7 +10,7 @@ from openmm_backmap.builder.backbone import build_backbone, has_next
 from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
-from openmm_backmap.nn.ca_decode import CADecoder, decode_peak, sample_bins
+from openmm_backmap.nn.ca_decode import CADecoder, decode_mean, sample_bins
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
@@ -271,7 +271,7 @@ class CAModel(nn.Module):
         azimuth = self.decoder.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.decoder.network.end_logits(h, azimuth).float()
         if uniform is None:
-            ends = decode_peak(end_logits, math.pi, True)
+            ends = decode_mean(end_logits)
         else:
             ends = sample_bins(end_logits, uniform[..., 3:6], math.pi)
         backbone = build_backbone(

@@ -226,6 +226,7 @@ def clean_up(
     backbone: Tensor,
     backbone_points: BlockedPoints,
     chi: Tensor,
+    fixed: Tensor,
     near: Surroundings,
     builder: BuilderTables,
     tables: PackingTables,
@@ -248,6 +249,8 @@ def clean_up(
         The same as points.
     chi : torch.Tensor, shape (G, 4)
         Side chains in radians.
+    fixed : torch.Tensor, shape (G,), bool
+        Side chains that do not turn.
     near : Surroundings
         Residue pairs.
     builder : BuilderTables
@@ -275,7 +278,7 @@ def clean_up(
     pairs = list_atom_pairs(positions, backbone_points, near, tables, margin)
     turns = (tables.n_chi > 0) & ~tables.is_proline
     active = find_active_residues(positions, pairs)
-    active = active & turns.index_select(0, types)
+    active = active & turns.index_select(0, types) & ~fixed
     moved = active.index_select(0, torch.div(pairs.a, 14, rounding_mode="floor"))
     moved = moved | active.index_select(
         0, torch.div(pairs.b, 14, rounding_mode="floor")

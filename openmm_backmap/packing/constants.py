@@ -6,6 +6,9 @@ globals; hence this module.
 
 __all__ = [
     "CLASH_CUTOFF",
+    "CYSTEINE",
+    "DISULFIDE_BETA_LONG",
+    "DISULFIDE_BETA_SHORT",
     "DISULFIDE_BOND",
     "DISULFIDE_ENERGY",
     "DISULFIDE_LONG",
@@ -47,6 +50,15 @@ FIRST_EDGE = 0.22
 
 DISULFIDE_BOND = 0.204
 """SG-SG bond length; Engh and Huber, Acta Cryst. A47, 392 (1991)."""
+
+CYSTEINE = 4
+"""Code of the residue type."""
+
+DISULFIDE_BETA_SHORT = 0.30
+"""Least CB-CB distance of two cysteines that are tried for a disulfide."""
+
+DISULFIDE_BETA_LONG = 0.48
+"""Largest; in well resolved structures it is 0.34 to 0.45 nm."""
 
 DISULFIDE_SHORT = 0.17
 """Least SG-SG distance taken for a disulfide."""

@@ -16,6 +16,8 @@ from openmm_backmap.packing.atoms import (
 from openmm_backmap.packing.candidates import drop_hopeless, select_candidates
 from openmm_backmap.packing.cleanup import clean_up
 from openmm_backmap.packing.contacts import find_surroundings
+from openmm_backmap.packing.decide import choose_central, sum_agreeing
+from openmm_backmap.packing.disulfides import join_disulfides
 from openmm_backmap.packing.gibbs import sample_gibbs
 from openmm_backmap.packing.interactions import (
     compute_backbone_energy,
@@ -48,6 +50,8 @@ class PackingSettings(NamedTuple):
     pair_scale: float = 0.0  # weight of the learned pair energy
     n_sweeps: int = 10
     damping: float = 0.5
+    choice_floor: float = 0.05  # of the likeliest's probability
+    agreement: float = 0.7  # radians of chi1 and chi2 that count as the same
     temperature: float = 1.0  # of samples
     n_cleanup_steps: int = 10
     cleanup_pull: float = 0.02
@@ -73,6 +77,16 @@ def pack_frames(
     """Pack some frames; see `pack`."""
     n_frames, n_residues = backbone.size(0), backbone.size(1)
     n_groups = n_frames * n_residues
+    chi, log_p, bonded = join_disulfides(
+        backbone,
+        residue_type,
+        chain_index,
+        neighbor_index,
+        box,
+        chi,
+        log_p,
+        builder,
+    )
     candidates = select_candidates(
         chi,
         log_p,
@@ -140,17 +154,28 @@ def pack_frames(
     terms = compute_side_chain_terms(atoms, near, tables, grid)
     marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
     if noise is None:
-        choice = marginal.argmax(1)
+        choice = choose_central(
+            marginal,
+            built.index_select(0, alive),
+            candidates.index,
+            settings.choice_floor,
+        )
     else:
         choice = sample_gibbs(own, marginal, terms, atoms, noise, settings.temperature)
-    has_choice = (marginal > 0).any(1)
-    confidence = marginal.gather(1, choice.unsqueeze(1)).squeeze(1)
-    confidence = torch.where(has_choice, confidence, torch.ones_like(confidence))
+    kind = residue_type.repeat(n_frames)
+    confidence = sum_agreeing(
+        marginal,
+        candidates.chi.reshape(n_groups, n_kept, 4),
+        choice,
+        tables.chi_period.index_select(0, kind),
+        settings.agreement,
+    )
     chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
     chosen_chi, positions = clean_up(
         rows,
         backbone_points,
         candidates.chi.reshape(-1, 4).index_select(0, chosen),
+        bonded.flatten(),
         near,
         builder,
         tables,
@@ -167,6 +192,7 @@ def pack_frames(
             near,
             candidates.chi,
             candidates.log_p,
+            bonded.flatten(),
             builder,
             tables,
             settings.n_repair_rounds,
@@ -228,7 +254,8 @@ def pack(
     positions : torch.Tensor, shape (F, R, 14, 3)
         Heavy atoms in nm, zeros in absent slots.
     confidence : torch.Tensor, shape (F, R)
-        Marginal probability of the choice; 1 where there is no choice.
+        Marginal probability of chi1 and chi2 as chosen; 1 where there is no
+        choice.
     """
     if residue_type.numel() == 0:
         return chi[:, :, 0], backbone.new_zeros(chi.size(0), 0, 14, 3), log_p[:, :, 0]

@@ -18,32 +18,22 @@ from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
 from openmm_backmap.packing.exclusions import (
-    compute_bond_distances,
     compute_excluded_before,
     compute_excluded_inside,
 )
-from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, RINGS, VDW_RADIUS_ANGSTROM
+from openmm_backmap.packing.springs import (
+    BEFORE_PROLINE,
+    HAND_CENTERS,
+    PEPTIDE,
+    compute_heights,
+    list_inner_pairs,
+)
+from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 
 __all__ = ["BeadRelaxer", "RelaxSettings"]
 
 _ANGSTROM = 0.1
-_STIFF = 1.0
-_ANGLE = 0.5
-_PLANE = 0.3
-
-# peptide unit: slots of residue i and of i + 1, stiffness
-_PEPTIDE = (
-    (2, 0, _STIFF), (1, 0, _ANGLE), (3, 0, _ANGLE), (2, 1, _ANGLE),
-    (1, 1, _PLANE), (3, 1, _PLANE),
-)  # fmt: skip
-_BEFORE_PROLINE = ((2, 6, _ANGLE), (1, 6, _PLANE), (3, 6, _PLANE))
-_CENTERS = {"ILE": (4, 1, 5, 6), "THR": (4, 1, 5, 6), "VAL": (4, 1, 5, 6),
-            "LEU": (5, 4, 6, 7)}  # fmt: skip
-_FLAT = {
-    "ARG": ("CD", "NE", "CZ", "NH1", "NH2"),
-    "PHE": ("CB",), "TYR": ("CB", "OH"), "TRP": ("CB",), "HIS": ("CB",),
-}  # fmt: skip
 
 
 class RelaxSettings(NamedTuple):
@@ -52,6 +42,8 @@ class RelaxSettings(NamedTuple):
     n_steps: int = 60  # a list of contacts
     n_lists: int = 2  # times the contacts are listed
     n_first_steps: int = 30  # of rounds before the last
+    n_more_lists: int = 3  # for frames with a bead that is missed
+    miss: float = 0.008  # nm from a centre of mass to its bead
     momentum: float = 0.9
     rate: float = 0.5
     bead_rate: float = 0.08  # share of the way to the bead a step
@@ -59,63 +51,10 @@ class RelaxSettings(NamedTuple):
     clash_weight: float = 0.3  # stiffness of an overlap, bonds have 1
     clash_tolerance: float = 0.04  # nm of overlap that costs nothing
     single_rate: float = 0.3  # the same for a bead that is one atom, times this
+    beside_rate: float = 0.1  # the same beside a centre of mass
     max_pull: float = 0.03  # nm, a farther bead draws no harder
     n_settle: int = 4  # last steps, in which the draw fades and bonds settle
     n_near: int = 24  # neighbours searched for overlaps
-
-
-def _heights(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Height of point 0 over the plane of 1, 2, 3, and its gradients.
-
-    Parameters
-    ----------
-    points : torch.Tensor, shape (N, 4, 3)
-        In nm.
-
-    Returns
-    -------
-    height : torch.Tensor, shape (N,)
-        Signed, in nm.
-    normal : torch.Tensor, shape (N, 3)
-        Unit vector, the gradient at point 0.
-    lever : torch.Tensor, shape (N, 4)
-        1 and minus the barycentric weights of the foot: gradients along the
-        normal. They exert neither force nor torque in all.
-    """
-    first = points[:, 2] - points[:, 1]
-    second = points[:, 3] - points[:, 1]
-    over = points[:, 0] - points[:, 1]
-    cross = torch.linalg.cross(first, second, dim=-1)
-    square = (cross * cross).sum(-1, keepdim=True).clamp(min=1e-9)
-    normal = cross / torch.sqrt(square)
-    along = (torch.linalg.cross(over, second, dim=-1) * cross).sum(-1, keepdim=True)
-    aside = (torch.linalg.cross(first, over, dim=-1) * cross).sum(-1, keepdim=True)
-    along, aside = along / square, aside / square
-    lever = torch.cat((torch.ones_like(along), along + aside - 1.0, -along, -aside), -1)
-    return (over * normal).sum(-1), normal, lever
-
-
-def _inner_pairs(residue_type: int) -> list[tuple[int, int, float]]:
-    """Pairs of one residue whose distance no torsion changes."""
-    name = RESIDUE_NAMES[residue_type]
-    slots = ATOM_SLOT[residue_type]
-    distance = compute_bond_distances(residue_type)
-    flat: set[int] = set()
-    for ring in RINGS[residue_type]:
-        flat |= {slots[a] for a in ring}
-    flat |= {slots[a] for a in _FLAT.get(name, ())}
-    if name == "PRO":
-        flat = set()
-    pairs = []
-    for a in range(N_SLOTS):
-        for b in range(a + 1, N_SLOTS):
-            if distance[a][b] == 1:
-                pairs.append((a, b, _STIFF))
-            elif distance[a][b] == 2:
-                pairs.append((a, b, _ANGLE))
-            elif a in flat and b in flat:
-                pairs.append((a, b, _PLANE))
-    return pairs
 
 
 class BeadRelaxer(nn.Module):
@@ -134,9 +73,9 @@ class BeadRelaxer(nn.Module):
     def __init__(self, settings: RelaxSettings | None = None) -> None:
         super().__init__()
         self.settings = RelaxSettings() if settings is None else settings
-        self.peptide = list(_PEPTIDE)
-        self.before_proline = list(_BEFORE_PROLINE)
-        inner = [_inner_pairs(t) for t in range(N_TYPES)]
+        self.peptide = list(PEPTIDE)
+        self.before_proline = list(BEFORE_PROLINE)
+        inner = [list_inner_pairs(t) for t in range(N_TYPES)]
         width = max(len(pairs) for pairs in inner)
         pair = torch.full((N_TYPES, width, 2), -1, dtype=torch.int64)
         stiffness = torch.zeros(N_TYPES, width)
@@ -156,7 +95,7 @@ class BeadRelaxer(nn.Module):
         before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
         before[:, :, :5] = torch.tensor(compute_excluded_before())
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
-        for name, slots in _CENTERS.items():
+        for name, slots in HAND_CENTERS.items():
             center[RESIDUE_NAMES.index(name)] = torch.tensor(slots)
         self.register_buffer("center", center, persistent=False)
         self.register_buffer("pair", pair, persistent=False)
@@ -198,7 +137,7 @@ class BeadRelaxer(nn.Module):
             torch.cat(weight).repeat(frames),
         )
 
-    def list_heights(
+    def listcompute_heights(
         self, frames: int, residue_type: Tensor, chain_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Quadruples (N, 4) of hands and peptide planes; which are hands (N,)."""
@@ -313,29 +252,115 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
-        n_steps = settings.n_steps if is_last else settings.n_first_steps
-        n_lists = settings.n_lists if is_last else 1
+        if not is_last:
+            return self.draw(
+                positions,
+                positions,
+                target,
+                share,
+                residue_type,
+                chain_index,
+                neighbor_index,
+                image,
+                1,
+                settings.n_first_steps,
+            )
+        moved = self.draw(
+            positions,
+            positions,
+            target,
+            share,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            image,
+            settings.n_lists,
+            settings.n_steps,
+        )
+        # a frame goes on by itself, so that its batch does not matter
+        missed = target - (moved * share.view(1, -1, 14, 1)).sum(2)
+        far = torch.sqrt((missed * missed).sum(-1)) * (share.amax(1) < 0.99)
+        more = torch.nonzero(far.amax(1) > settings.miss).squeeze(-1)
+        if more.numel() == 0:
+            return moved
+        return moved.index_copy(
+            0,
+            more,
+            self.draw(
+                positions[more],
+                moved[more],
+                target[more],
+                share,
+                residue_type,
+                chain_index,
+                neighbor_index[more],
+                image[more],
+                settings.n_more_lists,
+                settings.n_steps,
+            ),
+        )
+
+    def draw(
+        self,
+        built: Tensor,
+        positions: Tensor,
+        target: Tensor,
+        share: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        image: Tensor,
+        n_lists: int,
+        n_steps: int,
+    ) -> Tensor:
+        """Draw all residues to their beads for some steps.
+
+        Parameters
+        ----------
+        built : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms as built, in nm: bonds, hands and planes to keep.
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms to start from, in nm.
+        target, share, residue_type, chain_index, neighbor_index, image
+            See `forward`.
+        n_lists, n_steps : int
+            Times the contacts are listed, and steps with each list.
+
+        Returns
+        -------
+        torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm, zeros in absent slots.
+        """
+        settings = self.settings
         a, b, weight = self.list_bonds(positions, residue_type, chain_index)
-        x = positions.reshape(-1, 3)
-        gap = x.index_select(0, b) - x.index_select(0, a)
+        model = built.reshape(-1, 3)
+        gap = model.index_select(0, b) - model.index_select(0, a)
         rest = torch.sqrt((gap * gap).sum(-1))
-        stiff = torch.zeros_like(x[:, 0])
+        stiff = torch.zeros_like(model[:, 0])
         stiff = stiff.index_add(0, a, weight).index_add(0, b, weight)
-        four, is_hand = self.list_heights(positions.shape[0], residue_type, chain_index)
-        built, _normal, _lever = _heights(
-            x.index_select(0, four.reshape(-1)).view(-1, 4, 3)
+        four, is_hand = self.listcompute_heights(
+            positions.shape[0], residue_type, chain_index
+        )
+        height, _normal, _lever = compute_heights(
+            model.index_select(0, four.reshape(-1)).view(-1, 4, 3)
         )
         # a hand may flatten by a third; a peptide plane is held
-        slack = torch.where(is_hand, 0.3 * built.abs(), torch.zeros_like(built))
-        hold = torch.full_like(built, settings.height_weight)
+        slack = torch.where(is_hand, 0.3 * height.abs(), torch.zeros_like(height))
+        hold = torch.full_like(height, settings.height_weight)
         stiff = stiff.index_add(0, four[:, 0], hold).index_add(0, four[:, 2], hold)
         inverse = settings.rate / (stiff + 2.0 * settings.clash_weight)
         inverse = inverse.unsqueeze(-1)
-        exists = self.exists[residue_type].to(x.dtype).view(1, -1, 14, 1)
+        exists = self.exists[residue_type].to(built.dtype).view(1, -1, 14, 1)
         part = share.view(1, -1, 14, 1)
         # CA beads of a simulation are softly bound, and lie beside folded domains
-        is_single = (share.amax(1) > 0.99).to(x.dtype).view(1, -1, 1)
-        rate = settings.bead_rate * (1.0 - (1.0 - settings.single_rate) * is_single)
+        is_single = share.amax(1) > 0.99
+        joined = has_next(chain_index)
+        beside = joined & ~torch.roll(is_single, -1, 0)
+        beside = beside | torch.roll(joined & ~is_single, 1, 0)
+        soft = torch.where(beside, settings.beside_rate, settings.single_rate)
+        rate = torch.where(is_single, soft, torch.ones_like(soft))
+        rate = settings.bead_rate * rate.to(built.dtype).view(1, -1, 1)
+        x = positions.reshape(-1, 3)
         velocity = torch.zeros_like(x)
         for _list in range(n_lists):
             near_a, near_b, contact, shift = self.list_contacts(
@@ -354,10 +379,10 @@ class BeadRelaxer(nn.Module):
                 force = (settings.clash_weight * push).unsqueeze(-1) * gap
                 total = total.index_add(0, near_a, force)
                 total = total.index_add(0, near_b, force, alpha=-1.0)
-                height, normal, lever = _heights(
+                now, normal, lever = compute_heights(
                     x.index_select(0, four.reshape(-1)).view(-1, 4, 3)
                 )
-                off = height - built
+                off = now - height
                 off = off.sign() * (off.abs() - slack).clamp(min=0.0)
                 turn = (-settings.height_weight * off).view(-1, 1, 1) * (
                     lever.unsqueeze(2) * normal.unsqueeze(1)

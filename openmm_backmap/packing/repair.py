@@ -260,6 +260,7 @@ def repair_side_chains(
     near: Surroundings,
     candidate_chi: Tensor,
     candidate_log_p: Tensor,
+    fixed: Tensor,
     builder: BuilderTables,
     tables: PackingTables,
     n_rounds: int,
@@ -286,6 +287,8 @@ def repair_side_chains(
         Candidates in radians.
     candidate_log_p : torch.Tensor, shape (F, R, C)
         -inf for none.
+    fixed : torch.Tensor, shape (G,), bool
+        Side chains that stay.
     builder : BuilderTables
         Ideal geometry.
     tables : PackingTables
@@ -311,6 +314,7 @@ def repair_side_chains(
     first, second, _ = list_both_directions(near)
     for turn in range(n_rounds):
         bad = find_bad_residues(positions, backbone_points, near, tables, limit)
+        bad = bad & ~fixed
         # among bad neighbours the highest number moves, next round the lowest
         rank = number + 1 if turn % 2 == 0 else n_residues - number
         rank = rank * bad.to(rank.dtype)

@@ -74,8 +74,9 @@ def test_clean_up_lowers_overlaps_and_stays_near(
     native = case.native_chi.reshape(-1, 4)
     generator = torch.Generator().manual_seed(3)
     start = native + 0.3 * torch.randn(native.shape, generator=generator)
+    free = torch.zeros(len(start), dtype=torch.bool)
     chi, cleaned = clean_up(
-        backbone, points, start, near, BUILDER, TABLES, 12, 0.1, 0.005
+        backbone, points, start, free, near, BUILDER, TABLES, 12, 0.1, 0.005
     )
     built = build_side_chain_rows(backbone, near.residue_type, start, BUILDER)
     pairs = list_atom_pairs(built, points, near, TABLES, 0.0)
@@ -91,9 +92,19 @@ def test_proline_is_not_turned(packing_case: Callable[..., SimpleNamespace]) -> 
     backbone, points, near = prepare(case)
     proline = case.residue_type == RESIDUE_NAMES.index("PRO")
     start = case.chi[0, :, 1]
-    chi, _ = clean_up(backbone, points, start, near, BUILDER, TABLES, 12, 0.1, 0.005)
+    fixed = torch.zeros(len(start), dtype=torch.bool)
+    chi, _ = clean_up(
+        backbone, points, start, fixed, near, BUILDER, TABLES, 12, 0.1, 0.005
+    )
     assert proline.any()
     assert torch.equal(chi[proline], start[proline])
+    moved = (chi != start).any(1)
+    fixed = moved.clone()
+    chi, _ = clean_up(
+        backbone, points, start, fixed, near, BUILDER, TABLES, 12, 0.1, 0.005
+    )
+    assert moved.any()
+    assert torch.equal(chi[fixed], start[fixed])
 
 
 def test_repair_frees_a_side_chain_put_into_another(
@@ -125,6 +136,7 @@ def test_repair_frees_a_side_chain_put_into_another(
             near,
             case.chi,
             case.log_p,
+            torch.zeros(len(types), dtype=torch.bool),
             BUILDER,
             TABLES,
             6,

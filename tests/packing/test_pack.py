@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from openmm_backmap.packing.pack import Packer, PackingSettings
+from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.tables import make_packing_tables
 
 TABLES = make_packing_tables()
@@ -152,37 +152,6 @@ def test_contacts_through_the_box_count_like_direct_ones(
     # without the box the two halves do not feel each other
     away.box = torch.zeros(1, 3, 3)
     assert not torch.allclose(run(packer, away)[0], chi, atol=2e-2)
-
-
-def test_two_cysteines_in_reach_form_a_disulfide() -> None:
-    # ideal backbones face to face; one of the chi1 pairs brings SG to 2.0 A
-    cysteine = torch.tensor([[0.146, 0.0, 0.0], [0.0, 0.0, 0.0], [-0.055, 0.142, 0.0]])
-    backbone = torch.zeros(1, 2, 5, 3)
-    backbone[0, 0, :3] = cysteine
-    backbone[0, 0, 3] = torch.tensor([0.0, 0.24, 0.0])
-    backbone[0, 0, 4] = torch.tensor([-0.053, -0.077, 0.121])
-    turn = torch.tensor([-1.0, 1.0, -1.0])
-    grid = torch.arange(0, 360, 30) * torch.pi / 180
-    chi = torch.zeros(1, 2, 12, 4)
-    chi[0, :, :, 0] = grid
-    settings = PackingSettings(n_cleanup_steps=0, n_repair_rounds=0)
-    best = 9.0
-    for gap in torch.arange(0.30, 0.60, 0.02).tolist():
-        move = torch.tensor([-0.1, 0.0, gap])
-        backbone[0, 1] = backbone[0, 0] * turn + move
-        _, positions, _ = Packer(settings)(
-            backbone,
-            torch.tensor([4, 4]),
-            torch.tensor([0, 1]),
-            torch.tensor([[[1], [0]]]),
-            torch.zeros(1, 3, 3),
-            chi,
-            torch.zeros(1, 2, 12),
-            None,
-        )
-        distance = float((positions[0, 0, 5] - positions[0, 1, 5]).norm())
-        best = min(best, abs(distance - 0.204))
-    assert best < 0.02
 
 
 def test_one_residue_and_glycines_are_packed(packer: Packer) -> None:

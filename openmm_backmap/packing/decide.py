@@ -1,0 +1,85 @@
+"""From marginals to one candidate a residue, and how sure the choice is."""
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.packing import constants
+
+__all__ = ["choose_central", "sum_agreeing"]
+
+
+def choose_central(
+    marginal: Tensor, built: Tensor, index: Tensor, floor: float
+) -> Tensor:
+    """Choose the candidate nearest to where the side chain probably is.
+
+    Least expected distance ``sum_d p_d |x_c - x_d|`` over the candidates d of
+    a residue, with the distance over all side-chain atoms (minimum Bayes risk:
+    Bickel and Doksum, Mathematical Statistics, 2015, section 3.2). Unlike the
+    likeliest candidate it does not lose to a small one when the probability of
+    a rotamer is shared among many that differ at the far end only.
+
+    Parameters
+    ----------
+    marginal : torch.Tensor, shape (G, C)
+        Probabilities of the candidates; 0 for none.
+    built : torch.Tensor, shape (P, 14, 3)
+        Atoms of the P existing candidates in nm, zeros in absent slots.
+    index : torch.Tensor, shape (P,), int64
+        Their places in G x C.
+    floor : float
+        Candidates less probable than this share of the likeliest are not
+        chosen.
+
+    Returns
+    -------
+    torch.Tensor, shape (G,), int64
+        The choice; 0 where a residue has no candidates.
+    """
+    n_groups, n_kept = marginal.size(0), marginal.size(1)
+    atoms = built[:, constants.N_BACKBONE :].flatten(1)
+    rows = torch.zeros(
+        n_groups * n_kept, atoms.size(1), dtype=built.dtype, device=built.device
+    )
+    rows = rows.index_copy(0, index, atoms).view(n_groups, n_kept, -1)
+    # not the quick way by products of matrices: it is not exact near zero
+    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    risk = torch.matmul(distance, marginal.unsqueeze(2)).squeeze(2)
+    # ties go to the candidate that was proposed first, however they are rounded
+    order = torch.arange(n_kept, dtype=risk.dtype, device=risk.device)
+    risk = risk + 1e-5 * order
+    likeliest = marginal.amax(1, keepdim=True)
+    allowed = (marginal > 0) & (marginal >= floor * likeliest)
+    return risk.masked_fill(~allowed, float("inf")).argmin(1)
+
+
+def sum_agreeing(
+    marginal: Tensor, chi: Tensor, choice: Tensor, period: Tensor, tolerance: float
+) -> Tensor:
+    """Probability that chi1 and chi2 are where the choice has them.
+
+    Parameters
+    ----------
+    marginal : torch.Tensor, shape (G, C)
+        Probabilities of the candidates; 0 for none.
+    chi : torch.Tensor, shape (G, C, 4)
+        Candidates in radians.
+    choice : torch.Tensor, shape (G,), int64
+        One of them a residue.
+    period : torch.Tensor, shape (G, 4)
+        Period of each chi in radians.
+    tolerance : float
+        In radians.
+
+    Returns
+    -------
+    torch.Tensor, shape (G,)
+        1 where a residue has no candidates.
+    """
+    leading = chi[..., :2]
+    chosen = leading.gather(1, choice.view(-1, 1, 1).expand(-1, 1, 2))
+    turn = period[:, :2].unsqueeze(1)
+    error = torch.remainder(leading - chosen + 0.5 * turn, turn) - 0.5 * turn
+    near = (error.abs() <= tolerance).all(2)
+    total = (marginal * near.to(marginal.dtype)).sum(1)
+    return torch.where((marginal > 0).any(1), total, torch.ones_like(total))

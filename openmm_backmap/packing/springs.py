@@ -1,0 +1,105 @@
+"""What holds a residue's shape while it moves: springs, hands and planes."""
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.packing.exclusions import compute_bond_distances
+from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, RINGS
+from openmm_backmap.residues.names import RESIDUE_NAMES
+
+__all__ = [
+    "BEFORE_PROLINE",
+    "HAND_CENTERS",
+    "PEPTIDE",
+    "compute_heights",
+    "list_inner_pairs",
+]
+
+_STIFF = 1.0
+_ANGLE = 0.5
+_PLANE = 0.3
+
+PEPTIDE = (
+    (2, 0, _STIFF), (1, 0, _ANGLE), (3, 0, _ANGLE), (2, 1, _ANGLE),
+    (1, 1, _PLANE), (3, 1, _PLANE),
+)  # fmt: skip
+"""Springs of a peptide unit: slots of residue i and of i + 1, stiffness."""
+
+BEFORE_PROLINE = ((2, 6, _ANGLE), (1, 6, _PLANE), (3, 6, _PLANE))
+"""The same for CD of a proline."""
+
+HAND_CENTERS = {
+    "ILE": (4, 1, 5, 6), "THR": (4, 1, 5, 6), "VAL": (4, 1, 5, 6),
+    "LEU": (5, 4, 6, 7),
+}  # fmt: skip
+"""Tetrahedra of side chains: the slots of a centre and of three neighbours."""
+
+_FLAT = {
+    "ARG": ("CD", "NE", "CZ", "NH1", "NH2"),
+    "PHE": ("CB",), "TYR": ("CB", "OH"), "TRP": ("CB",), "HIS": ("CB",),
+}  # fmt: skip
+
+
+def compute_heights(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Height of point 0 over the plane of 1, 2, 3, and its gradients.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (N, 4, 3)
+        In nm.
+
+    Returns
+    -------
+    height : torch.Tensor, shape (N,)
+        Signed, in nm.
+    normal : torch.Tensor, shape (N, 3)
+        Unit vector, the gradient at point 0.
+    lever : torch.Tensor, shape (N, 4)
+        1 and minus the barycentric weights of the foot: gradients along the
+        normal. They exert neither force nor torque in all.
+    """
+    first = points[:, 2] - points[:, 1]
+    second = points[:, 3] - points[:, 1]
+    over = points[:, 0] - points[:, 1]
+    cross = torch.linalg.cross(first, second, dim=-1)
+    square = (cross * cross).sum(-1, keepdim=True).clamp(min=1e-9)
+    normal = cross / torch.sqrt(square)
+    along = (torch.linalg.cross(over, second, dim=-1) * cross).sum(-1, keepdim=True)
+    aside = (torch.linalg.cross(first, over, dim=-1) * cross).sum(-1, keepdim=True)
+    along, aside = along / square, aside / square
+    lever = torch.cat((torch.ones_like(along), along + aside - 1.0, -along, -aside), -1)
+    return (over * normal).sum(-1), normal, lever
+
+
+def list_inner_pairs(residue_type: int) -> list[tuple[int, int, float]]:
+    """Pairs of one residue whose distance no torsion changes.
+
+    Parameters
+    ----------
+    residue_type : int
+        0 to 19.
+
+    Returns
+    -------
+    list of tuple
+        Two slots and the stiffness of the spring between them.
+    """
+    name = RESIDUE_NAMES[residue_type]
+    slots = ATOM_SLOT[residue_type]
+    distance = compute_bond_distances(residue_type)
+    flat: set[int] = set()
+    for ring in RINGS[residue_type]:
+        flat |= {slots[a] for a in ring}
+    flat |= {slots[a] for a in _FLAT.get(name, ())}
+    if name == "PRO":
+        flat = set()
+    pairs = []
+    for a in range(N_SLOTS):
+        for b in range(a + 1, N_SLOTS):
+            if distance[a][b] == 1:
+                pairs.append((a, b, _STIFF))
+            elif distance[a][b] == 2:
+                pairs.append((a, b, _ANGLE))
+            elif a in flat and b in flat:
+                pairs.append((a, b, _PLANE))
+    return pairs
