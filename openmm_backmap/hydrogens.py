@@ -16,6 +16,7 @@ from openmm_backmap.errors import InputError
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.residues.atoms import N_SLOTS
 from openmm_backmap.residues.hydrogens import PREVIOUS_C, AddedSite
+from openmm_backmap.residues.templates import ResidueTemplate
 
 __all__ = ["HydrogenPlacer"]
 
@@ -45,6 +46,7 @@ _CROWDED = 3.0  # kJ/mol of repulsion above which a staggered methyl may turn
 _N_NEIGHBORS = {1: 20, 3: 14}  # nearest atoms that are looked at, by added atoms
 _BONDED = 0.19  # nm; the parent and its heavy neighbours are nearer
 _REACH = {1: 0.45, 3: 0.36}  # nm
+_MAX_SITES = 64  # more than a residue has
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,17 @@ class _SiteGroup:
     def is_free(self) -> bool:
         """Whether there is a choice of torsions."""
         return len(self.torsion) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _SiteRows:
+    """One site of a template, in all residues that have it."""
+
+    site: AddedSite
+    order: np.ndarray  # (S,) rising with residue and site
+    parent: np.ndarray  # (S,)
+    neighbors: np.ndarray  # (2 or 3, S)
+    added: np.ndarray  # (S, A)
 
 
 class HydrogenPlacer:
@@ -291,13 +304,12 @@ def _rotor_axes(parent: np.ndarray, neighbors: list[np.ndarray]) -> list[np.ndar
 
 def _group_sites(top: AtomTopology) -> list[_SiteGroup]:
     """Collect sites by kind: rigid ones, then free ones, then added parents."""
-    buckets: dict[tuple, list[tuple[AddedSite, int, list, list]]] = {}
-    previous_c = np.concatenate(([-1], top.slot_atom[:-1, 2])).tolist()
-    starts = top.first_atom[:-1].tolist()
-    for r, (template, first) in enumerate(zip(top.templates(), starts, strict=True)):
-        place = {name: first + k for k, name in enumerate(template.atom_names)}
-        place[PREVIOUS_C] = previous_c[r]
-        for site in template.sites:
+    previous_c = np.concatenate(([-1], top.slot_atom[:-1, 2]))
+    buckets: dict[tuple, list[_SiteRows]] = {}
+    for template, residues in _residues_by_template(top.templates()):
+        place = {name: k for k, name in enumerate(template.atom_names)}
+        first = top.first_atom[residues]
+        for number, site in enumerate(template.sites):
             key = (
                 site.parent == "P",
                 len(site.torsions),
@@ -305,39 +317,69 @@ def _group_sites(top: AtomTopology) -> list[_SiteGroup]:
                 len(site.neighbors),
                 len(site.names),
             )
-            neighbors = [place[name] for name in site.neighbors]
-            added = [place[name] for name in site.names]
-            row = (site, place[site.parent], neighbors, added)
-            buckets.setdefault(key, []).append(row)
+            neighbors = [
+                previous_c[residues] if name == PREVIOUS_C else first + place[name]
+                for name in site.neighbors
+            ]
+            added = first[:, None] + np.array([place[name] for name in site.names])
+            rows = _SiteRows(
+                site,
+                residues * _MAX_SITES + number,
+                first + place[site.parent],
+                np.stack(neighbors),
+                added,
+            )
+            buckets.setdefault(key, []).append(rows)
     return [_make_group(buckets[key]) for key in sorted(buckets)]
 
 
-def _make_group(rows: list[tuple[AddedSite, int, list, list]]) -> _SiteGroup:
-    sites = [row[0] for row in rows]
-    offset = np.array([site.offsets for site in sites], np.float32)  # (S, C, A, 3)
-    polar = [site.parent[0] in "NOS" and site.names[0] != "P" for site in sites]
+def _residues_by_template(
+    templates: list[ResidueTemplate],
+) -> list[tuple[ResidueTemplate, np.ndarray]]:
+    """List the residues of each template: what is common to them is done once."""
+    residues: dict[int, list[int]] = {}
+    for r, template in enumerate(templates):
+        residues.setdefault(id(template), []).append(r)
+    return [(templates[rows[0]], np.array(rows)) for rows in residues.values()]
+
+
+def _make_group(parts: list[_SiteRows]) -> _SiteGroup:
+    """Join the sites of a kind in the order of the residues."""
+    order = np.argsort(np.concatenate([part.order for part in parts]))
+    which = np.repeat(np.arange(len(parts)), [len(part.order) for part in parts])[order]
+    sites = [part.site for part in parts]
+    offset = np.array([site.offsets for site in sites], np.float32)  # (T, C, A, 3)
+    torsion = np.array([site.torsions for site in sites], np.float32)
+    polar = np.array([s.parent[0] in "NOS" and s.names[0] != "P" for s in sites])
     scale = np.where(polar, _SCALE_POLAR, 1.0)
     scale[[site.names == ("P",) for site in sites]] = _SCALE_PHOSPHORUS
     return _SiteGroup(
-        parent=np.array([row[1] for row in rows], np.int64),
-        neighbors=np.array([row[2] for row in rows], np.int64).T.copy(),
+        parent=np.concatenate([part.parent for part in parts])[order],
+        neighbors=np.concatenate([part.neighbors for part in parts], axis=1)[:, order],
         is_rotor=sites[0].is_rotor,
-        added=np.array([row[3] for row in rows], np.int64),
-        offset=offset.transpose(1, 3, 0, 2).copy(),
-        torsion=np.array([site.torsions for site in sites], np.float32).T.copy(),
-        coulomb=np.where(polar, _COULOMB, 0.0).astype(np.float32),
-        scale=scale.astype(np.float32),
+        added=np.concatenate([part.added for part in parts])[order],
+        offset=offset[which].transpose(1, 3, 0, 2).copy(),
+        torsion=torsion[which].T.copy(),
+        coulomb=np.where(polar, _COULOMB, 0.0).astype(np.float32)[which],
+        scale=scale.astype(np.float32)[which],
     )
 
 
 def _united_charges(top: AtomTopology) -> np.ndarray:
     """Charge of every atom as seen by a polar hydrogen, shape (N,), in e."""
-    charge = np.zeros(top.n_atoms, np.float32)
-    rows = zip(top.variant, top.templates(), top.first_atom[:-1], strict=True)
-    for variant, template, first in rows:
-        for k, name in enumerate(template.atom_names):
-            default = -0.55 if name[0] == "O" else 0.0
-            charge[first + k] = _RESIDUE_CHARGE.get(
-                (variant, name), _CHARGE.get(name, default)
+    known: dict[tuple[str, int], np.ndarray] = {}
+    parts = []
+    for variant, template in zip(top.variant, top.templates(), strict=True):
+        key = variant, id(template)
+        if key not in known:
+            known[key] = np.float32(
+                [
+                    _RESIDUE_CHARGE.get(
+                        (variant, name),
+                        _CHARGE.get(name, -0.55 if name[0] == "O" else 0.0),
+                    )
+                    for name in template.atom_names
+                ]
             )
-    return charge
+        parts.append(known[key])
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
