@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from openmm_backmap.errors import DataError
-from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.prepared import PreparedSet, hash_files, prepare_split
 from openmm_backmap.training.shards import find_shards
 
 __all__ = ["prepare_with_extra"]
@@ -41,7 +41,8 @@ def prepare_with_extra(
         Of the residues in a batch that come from the further sets, on average;
         more than 0, less than 1.
     folder : pathlib.Path or str
-        Where the arrays go; not that of the main set alone.
+        The arrays go into ``train_extra_<hash>`` in it, so that a run that reads
+        an earlier state of a growing set is not disturbed.
     batch_residues : int
         Residues of a batch; longer entries give no more.
 
@@ -61,7 +62,8 @@ def prepare_with_extra(
             f"[data] extra_share = {share}: wanted more than 0 and less than 1"
         )
     further = [shard for place in extra for shard in find_shards(place, "train")]
-    data = prepare_split([*shards, *further], folder)
+    both = [*shards, *further]
+    data = prepare_split(both, Path(folder) / f"train_extra_{hash_files(both)[:8]}")
     # entries keep the order of the shards, so the further ones come last
     n_extra = sum(_count_entries(shard) for shard in further)
     if not 0 < n_extra < data.n_entries:

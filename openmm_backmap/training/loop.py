@@ -47,9 +47,8 @@ def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
     data = config.data
     shards = find_shards(data.folder, split)
     if split == "train" and data.extra:
-        folder = Path(data.prepared) / "train_extra"
         return prepare_with_extra(
-            shards, data.extra, data.extra_share, folder, data.n_residues
+            shards, data.extra, data.extra_share, data.prepared, data.n_residues
         )
     return prepare_split(shards, Path(data.prepared) / split)
 
