@@ -96,7 +96,7 @@ def test_a_calvados_frame_keeps_centres_of_mass_and_bonds(shared: Path) -> None:
     frames = next(read_cg_frames(folder / "hnRNPA1S.dcd", folder / "top.pdb", stop=2))
     batch = backmapper.backmap_batch(frames)
     error = batch.displacement[:, topology.anchor_slot == 1]
-    assert error.max() < 0.025 and np.quantile(error, 0.95) < 0.006
+    assert error.max() < 0.02 and np.quantile(error, 0.95) < 0.006
     figures = FrameChecker.from_topology(topology).check(batch.heavy)
     assert figures["bond_fraction"].min() > 0.999
     assert figures["wrong_hands"].max() == 0
