@@ -57,8 +57,9 @@ def main() -> None:
     def watch(self: FrameProgress, n_frames: int) -> None:
         advance(self, n_frames)
         if not seen or self.n_done >= seen[-1][0] + _EVERY:
+            before = seen[-1][0] if seen else -1
             seen.append((self.n_done, read_resident_mib()))
-            if self.n_done % 500 < _EVERY:
+            if self.n_done // 500 > before // 500:
                 print(f"{seen[-1][0]:6d} frames {seen[-1][1]:8.1f} MiB", flush=True)
 
     FrameProgress.advance = watch

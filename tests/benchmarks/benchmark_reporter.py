@@ -7,17 +7,23 @@ thread and with the reporter in the simulation's own thread, in turns, with one
 OpenMM thread and one torch thread. Printed are medians over the turns:
 
 * wall: of the steps, as a ratio to the run without;
+* free: the same less the time in which the simulation's threads stood in the
+  kernel's queue for a core (Linux): the wall of a machine with a core to spare,
+  with all that the worker takes from it by the interpreter lock and the caches;
+* sim: CPU of the simulation's own threads, as a ratio;
 * CPU: of the whole process, as a ratio: the wall's bound when no core is free;
 * own: CPU of `report` and of the worker, over that of the run without: the same
   bound, without the noise of two long runs;
 * report: wall and CPU in `report`, which the simulation always waits for.
 
-Wall times of a machine that others use say little; CPU times still do.
+Wall times of a machine that others use say little; the others still do.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -73,6 +79,20 @@ def make_simulation(
     return simulation
 
 
+def list_threads() -> set[str]:
+    """List the threads of this process."""
+    return set(os.listdir("/proc/self/task"))
+
+
+def read_threads(threads: set[str]) -> np.ndarray:
+    """Read the seconds on a core and in the queue for one, summed over threads."""
+    total = np.zeros(2)
+    for thread in threads:
+        text = Path(f"/proc/self/task/{thread}/schedstat").read_text()
+        total += [1e-9 * int(word) for word in text.split()[:2]]
+    return total
+
+
 class TimedReporter(BackmapReporter):
     """A BackmapReporter that notes the time in `report`."""
 
@@ -85,7 +105,9 @@ class TimedReporter(BackmapReporter):
 
 def run(make: object, mode: str, interval: int, n_steps: int, model: str) -> dict:
     """Run once; the last frames are waited for after the clock stopped."""
+    others = list_threads() - {str(threading.get_native_id())}
     simulation = make()
+    mine = list_threads() - others
     worker_cpu = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         reporter = None
@@ -103,12 +125,15 @@ def run(make: object, mode: str, interval: int, n_steps: int, model: str) -> dic
             simulation.reporters.append(reporter)
         simulation.step(interval // 4)
         wall, cpu = time.perf_counter(), time.process_time()
+        queue = read_threads(mine)
         simulation.step(n_steps)
         wall = time.perf_counter() - wall
+        queue = read_threads(mine) - queue
         if mode == "worker":
             reporter.flush()
         cpu = time.process_time() - cpu
         row = {"wall": wall, "cpu": cpu, "own": 0.0}
+        row |= {"sim": queue[0], "free": wall - queue[1]}
         if reporter is not None:
             reporter.close()
             row["own"] = sum(cpu for _, cpu in reporter.times)
@@ -137,8 +162,9 @@ def compare(name: str, interval: int, n_steps: int, turns: int, model: str) -> N
     )
     for mode in MODES[1:]:
         text = [f"  {mode:12s}"]
-        for key, less in (("wall", 1.0), ("cpu", 1.0), ("own", 0.0)):
-            bases = [row["wall" if key == "wall" else "cpu"] for row in base]
+        for key in ("wall", "free", "sim", "cpu", "own"):
+            less = 0.0 if key == "own" else 1.0
+            bases = [row["cpu" if key == "own" else key] for row in base]
             ratio = statistics.median(row[key] for row in rows[mode])
             ratio = ratio / statistics.median(bases) - less
             text.append(f"{key} {100 * ratio:+.1f} %")
@@ -206,7 +232,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=["report", "go", "calvados"])
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--model", default="table")
+    parser.add_argument("--model", default="ca")
     arguments = parser.parse_args()
     print(f"openmm {openmm.__version__}, torch {torch.__version__}, {arguments.model}")
     if "report" in arguments.cases:
