@@ -128,6 +128,7 @@ class CAModel(nn.Module):
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
         self.n_noise = CA_NOISE_WIDTH
+        self.noise_width = CA_NOISE_WIDTH
         self.residues_at_once = residues_at_once
 
     def compute_features(

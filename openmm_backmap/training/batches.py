@@ -17,11 +17,13 @@ from torch import Tensor
 
 from openmm_backmap.builder.backbone import unit_frames
 from openmm_backmap.builder.conditioning import project_ca
+from openmm_backmap.errors import DataError
 from openmm_backmap.training.prepared import PreparedSet
 
 __all__ = ["Batch", "BatchSampler", "entry_batches", "prefetch"]
 
 N_TRIES = 40
+CRYSTAL_METHODS = ("X-RAY", "UNKNOWN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,13 @@ class BatchSampler:
         Keys of the generator; ranks draw different batches.
     neighbor_dropout : float
         Probability that a neighbour is hidden from a residue.
+    ensembles : bool
+        False = crystal structures alone.
+
+    Raises
+    ------
+    DataError
+        If no entry is left.
     """
 
     def __init__(
@@ -119,6 +128,7 @@ class BatchSampler:
         seed: int = 0,
         rank: int = 0,
         neighbor_dropout: float = 0.0,
+        ensembles: bool = True,
     ) -> None:
         self.data = data
         self.neighbor_dropout = neighbor_dropout
@@ -128,7 +138,16 @@ class BatchSampler:
         self.noise_share = noise_share
         self.seed = seed
         self.rank = rank
-        self._cumulative = np.cumsum(data.weight) / np.sum(data.weight)
+        weight = np.array(data.weight, np.float64)
+        if not ensembles:
+            crystal = [method in CRYSTAL_METHODS for method in data.method]
+            weight = weight * np.array(crystal)
+            if not weight.any():
+                raise DataError(
+                    "[data] ensembles = false leaves no entry: the split holds no "
+                    "crystal structure"
+                )
+        self._cumulative = np.cumsum(weight) / np.sum(weight)
 
     def _draw_rows(self, rng: np.random.Generator) -> list[tuple[int, int, int]]:
         """(first row, number of rows, offset in the frame) of each piece."""

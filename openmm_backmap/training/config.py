@@ -14,6 +14,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "TrainingConfig",
+    "VAEConfig",
     "load_config",
 ]
 
@@ -43,6 +44,9 @@ class DataConfig:
         Share of entries that get noise.
     neighbor_dropout : float
         Probability that a neighbour is hidden from a residue in training.
+    ensembles : bool
+        Train on NMR, MD and disordered ensembles too, not on crystal structures
+        alone.
     """
 
     folder: str = "data"
@@ -54,6 +58,42 @@ class DataConfig:
     noise_max: float = 0.03
     noise_share: float = 0.5
     neighbor_dropout: float = 0.0
+    ensembles: bool = True
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """What only `vae` has; section ``[model.vae]``.
+
+    Parameters
+    ----------
+    latents : bool
+        False = no latents and no encoder (for the ablation).
+    n_latent : int
+        Latents a residue.
+    n_scalars, n_vectors, n_tensors : int
+        Channels of degree 0, 1 and 2 in the tensor products.
+    free_bits, kl_weight, prior_weight : float
+        See `nn.vae_loss.VAELoss`.
+    local_weight, xyz_weight, physical_weight, geometry_share : float
+        See there too.
+    physical : bool
+        False = without the physical terms.
+    """
+
+    latents: bool = True
+    n_latent: int = 36
+    n_scalars: int = 16
+    n_vectors: int = 8
+    n_tensors: int = 4
+    free_bits: float = 0.02
+    kl_weight: float = 1.0
+    prior_weight: float = 1.0
+    local_weight: float = 5.0
+    xyz_weight: float = 0.3
+    physical_weight: float = 0.5
+    geometry_share: float = 0.25
+    physical: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +103,7 @@ class ModelConfig:
     Parameters
     ----------
     name : str
-        "ca".
+        "ca" or "vae".
     start : str
         Run folder or checkpoint whose averaged weights a new run starts from,
         relative to the configuration file; its network may be narrower (see
@@ -72,6 +112,8 @@ class ModelConfig:
         See `nn.ca_network.CATrunk`.
     jitter, withheld
         See `nn.ca_loss.CALoss`.
+    vae : VAEConfig
+        Section ``[model.vae]``.
     """
 
     name: str = "ca"
@@ -83,6 +125,7 @@ class ModelConfig:
     dropout: float = 0.05
     jitter: float = 12.0
     withheld: float = 0.2
+    vae: VAEConfig = field(default_factory=VAEConfig)
 
 
 @dataclass(frozen=True)
@@ -235,8 +278,24 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
             f"{where} [optimizer]: precision = {optimizer.precision!r}, wanted "
             "'float32' or 'bfloat16'"
         )
-    if config.model.name != "ca":
-        raise DataError(f"{where} [model]: name = {config.model.name!r}, wanted 'ca'")
+    model = config.model
+    if model.name not in ("ca", "vae"):
+        raise DataError(f"{where} [model]: name = {model.name!r}, wanted 'ca' or 'vae'")
+    if model.name == "ca" and model.vae != VAEConfig():
+        raise DataError(f"{where} [model.vae]: is for name = 'vae'")
+    if model.name == "vae" and optimizer.precision != "float32":
+        raise DataError(
+            f"{where} [optimizer]: precision = {optimizer.precision!r}, but the "
+            "tensor products of 'vae' want 'float32'"
+        )
+    if model.name == "vae" and model.start:
+        raise DataError(f"{where} [model]: start is for name = 'ca'")
+    sizes = (model.vae.n_latent, model.vae.n_scalars, model.vae.n_vectors)
+    if min(sizes) < 1 or not 0 <= model.vae.n_tensors <= model.vae.n_vectors:
+        raise DataError(
+            f"{where} [model.vae]: wanted n_latent, n_scalars and n_vectors of 1 or "
+            "more, and n_tensors of 0 to n_vectors"
+        )
     if config.model.width % config.model.n_heads:
         raise DataError(f"{where} [model]: n_heads must divide width")
     return config

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from openmm_backmap.errors import DataError
-from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.torsion_heads import TorsionHeads
 from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import TrainingConfig, config_from_dict
 from openmm_backmap.training.step import build_network
@@ -13,7 +13,7 @@ from openmm_backmap.training.step import build_network
 __all__ = ["load_network", "load_run_info"]
 
 
-def load_network(run: Path | str, *, averaged: bool = True) -> CANetwork:
+def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     """Network of a run's last checkpoint; the run may still be training.
 
     Parameters
@@ -25,8 +25,8 @@ def load_network(run: Path | str, *, averaged: bool = True) -> CANetwork:
 
     Returns
     -------
-    CANetwork
-        On the CPU, in evaluation mode, without gradients.
+    TorsionHeads
+        `CANetwork` or `VAENetwork`, on the CPU, in evaluation mode, without gradients.
 
     Raises
     ------

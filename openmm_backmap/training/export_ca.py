@@ -1,4 +1,4 @@
-"""From a run of the flagship to its model file: fits, parity check, metadata."""
+"""From a run to its model file: fits, parity check, metadata."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from openmm_backmap.artifact.torchscript import save_torchscript
 from openmm_backmap.errors import ModelError
 from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.ca_decode import CADecoder
-from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
+from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.export import load_network, load_run_info
 from openmm_backmap.training.fit_packing import (
@@ -35,7 +35,7 @@ PARITY_TOLERANCE = 1e-4
 
 
 def make_ca_model(run: Path | str) -> CAModel:
-    """Put a run's averaged network into the flagship, without any fit.
+    """Put a run's averaged network into its model, without any fit.
 
     Parameters
     ----------
@@ -45,16 +45,21 @@ def make_ca_model(run: Path | str) -> CAModel:
     Returns
     -------
     CAModel
-        With no pair energy and an identity calibration. The Ramachandran
-        energy of the planes is that of the packaged `table` model.
+        Or its kind for `vae`, without the encoder. With no pair energy and an
+        identity calibration. The Ramachandran energy of the planes is that of the
+        packaged `table` model.
     """
-    network = load_network(run)
     config, _ = load_run_info(run)
     table = torch.jit.load(str(find_model("table")))
     ramachandran = dict(table.named_buffers())
     energy = next(v for k, v in ramachandran.items() if k.endswith("ramachandran"))
+    if config.model.name == "vae":
+        # e3nn is loaded only where it is wanted
+        from openmm_backmap.training.export_vae import make_vae_model
+
+        return make_vae_model(run, energy.clone())
     return CAModel(
-        CADecoder(network),
+        CADecoder(load_network(run)),
         Packer(),
         energy.clone(),
         torch.linspace(0.0, 1.0, N_KNOTS),
@@ -157,7 +162,7 @@ def export_ca(
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,
-        noise_width=CA_NOISE_WIDTH,
+        noise_width=model.noise_width,
         training_data=str(info["data_hash"]),
         seed=config.seed,
         metrics={"training": training, "packing": fitted, **(metrics or {})},

@@ -26,7 +26,7 @@ from openmm_backmap.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from openmm_backmap.training.config import TrainingConfig
+from openmm_backmap.training.config import TrainingConfig, config_from_dict
 from openmm_backmap.training.ema import WeightAverage
 from openmm_backmap.training.extra_data import prepare_with_extra
 from openmm_backmap.training.logs import RunLog
@@ -34,7 +34,12 @@ from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
-from openmm_backmap.training.step import HEAD_NAMES, LossStep, batch_arguments
+from openmm_backmap.training.step import (
+    HEAD_NAMES,
+    LossStep,
+    batch_arguments,
+    build_step,
+)
 from openmm_backmap.training.widen import load_start
 
 __all__ = ["Trainer", "evaluate_loss", "train"]
@@ -53,15 +58,23 @@ def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
     return prepare_split(shards, Path(data.prepared) / split)
 
 
-def summarize(sums: Tensor) -> dict[str, float]:
-    """Means per head from summed (3, 10) losses, counts and hits."""
+def summarize(sums: Tensor, term_names: tuple[str, ...] = ()) -> dict[str, float]:
+    """Means per head, then per term, from summed losses, counts and hits."""
     values: dict[str, float] = {}
     total, count, hit = sums.double().tolist()
     for k, name in enumerate(HEAD_NAMES):
         n = max(count[k], 1.0)
         values[f"{name}_nll"] = total[k] / n
         values[f"{name}_hit"] = hit[k] / n
+    for k, name in enumerate(term_names, len(HEAD_NAMES)):
+        values[name] = total[k] / max(count[k], 1.0)
     return values
+
+
+def zero_sums(step: LossStep) -> Tensor:
+    """Sums to add a step's statistics to, shape (3, heads and terms)."""
+    n = len(HEAD_NAMES) + len(step.term_names)
+    return torch.zeros(3, n, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -90,7 +103,7 @@ def evaluate_loss(
     was_training = step.training
     step.eval()
     device = next(step.parameters()).device
-    sums = torch.zeros(3, len(HEAD_NAMES), dtype=torch.float64)
+    sums = zero_sums(step)
     losses, residues = 0.0, 0.0
     batches = entry_batches(
         data,
@@ -106,7 +119,7 @@ def evaluate_loss(
         residues += n
         sums += stats.double().cpu()
     step.train(was_training)
-    return {"loss": losses / max(residues, 1.0), **summarize(sums)}
+    return {"loss": losses / max(residues, 1.0), **summarize(sums, step.term_names)}
 
 
 class Trainer:
@@ -150,7 +163,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         o = config.optimizer
         self.resumed = (self.folder / CHECKPOINT_NAME).exists()
-        self.step_module = LossStep(config.model, o.precision)
+        self.step_module = build_step(config.model, o.precision)
         if config.model.start and not self.resumed:
             load_start(self.step_module.network, config.model)
         self.step_module.to(self.device)
@@ -172,7 +185,7 @@ class Trainer:
         if self.world > 1:
             self.model = nn.parallel.DistributedDataParallel(self.step_module)
         if o.compile:
-            self.model = torch.compile(self.model, dynamic=False)
+            self.model = self.step_module.compile_step(self.model)
         self.sampler = BatchSampler(
             self.train_data,
             config.data.n_residues,
@@ -182,6 +195,7 @@ class Trainer:
             config.seed,
             self.rank,
             config.data.neighbor_dropout,
+            config.data.ensembles,
         )
 
     def state(self) -> dict:
@@ -199,7 +213,8 @@ class Trainer:
 
     def _load(self) -> None:
         state = load_checkpoint(self.folder)
-        if state["config"]["model"] != self.config.to_dict()["model"]:
+        # a checkpoint of an earlier release lacks keys that came later
+        if config_from_dict(state["config"]).model != self.config.model:
             raise DataError(
                 f"run {self.folder} was started with another [model] section: use "
                 "its configuration, or another run folder"
@@ -268,7 +283,7 @@ class Trainer:
         -------
         loss : float
             Before the step; nan or inf when it was skipped.
-        stats : torch.Tensor, shape (3, 10)
+        stats : torch.Tensor, shape (3, heads and terms)
             Sums, counts, hits.
         """
         o = self.config.optimizer
@@ -279,6 +294,7 @@ class Trainer:
         key = np.random.SeedSequence((self.config.seed, self.rank, self.step))
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
         self.step_module.train()
+        self.step_module.set_progress(self.progress())
         self.optimizer.zero_grad(set_to_none=True)
         loss, stats = self.model(*arguments)
         loss.backward()
@@ -330,7 +346,7 @@ class Trainer:
             (self.folder / "config.json").write_text(text)
         losses: list[float] = []
         bad, since_log = 0, 0
-        sums = torch.zeros(3, len(HEAD_NAMES), dtype=torch.float64)
+        sums = zero_sums(self.step_module)
         clock = saved = validated = time.monotonic()
         log_seconds = self.seconds
         stop = None if max_steps is None else self.step + max_steps
@@ -391,7 +407,8 @@ class Trainer:
             "residues_per_second": rate,
             "loss": float(np.mean(losses)),
         }
-        log.write(self.step, {**row, **summarize(sums)})
+        names = self.step_module.term_names
+        log.write(self.step, {**row, **summarize(sums, names)})
 
 
 def train(
