@@ -9,6 +9,7 @@ import numpy as np
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
 from openmm_backmap.backmapper_input import (
     as_cg_topology,
+    as_template,
     check_mapping,
     share_engine,
 )
@@ -38,6 +39,11 @@ class Backmapper:
     histidine, disulfides
         Protonation of histidines and bonded pairs of cysteines by residue
         index, see `AtomTopology.from_cg_topology`.
+    template : Template or str or Path, optional
+        A reference all-atom structure (PDB, mmCIF) of the proteins: where the
+        CAs around a residue still lie as there, its rotamer, peptide plane and
+        cis peptide are favoured, and its disulfides are taken unless
+        `disulfides` says otherwise.
     seed : int, optional
         Seed of the noise of samples; the mode (`samples` None) uses none.
     threads : int, optional
@@ -71,7 +77,8 @@ class Backmapper:
         *,
         hydrogens: bool = True,
         histidine: str | Mapping[int, str] = "HIE",
-        disulfides: Sequence[tuple[int, int]] = (),
+        disulfides: Sequence[tuple[int, int]] | None = None,
+        template: Any = None,
         seed: int = 0,
         threads: int | None = None,
         wrap_chains: bool = False,
@@ -89,6 +96,11 @@ class Backmapper:
         self.wrap_chains = wrap_chains
         self.hydrogens = hydrogens
         self.batch_residues = batch_residues
+        self.template = None
+        if template is not None:
+            self.template = as_template(template, cg_topology)
+        if disulfides is None:
+            disulfides = () if self.template is None else self.template.disulfides
         self.atom_topology = AtomTopology.from_cg_topology(
             cg_topology,
             hydrogens=hydrogens,
@@ -101,6 +113,21 @@ class Backmapper:
             seed=self.seed,
             threads=threads,
             wrap_chains=wrap_chains,
+            template=self._encode_template(),
+        )
+
+    def _encode_template(self) -> Any:
+        """Tensor of the template for the model, or None."""
+        if self.template is None:
+            return None
+        import torch
+
+        from openmm_backmap.builder.template import encode_template
+
+        return encode_template(
+            torch.from_numpy(self.template.positions),
+            torch.from_numpy(np.ascontiguousarray(self.cg_topology.residue_type)),
+            torch.from_numpy(np.ascontiguousarray(self.cg_topology.chain_index)),
         )
 
     @classmethod

@@ -101,6 +101,8 @@ class BatchRunner:
         Whether whole segments are moved into the periodic box.
     uncut_residues : int
         Residues of a frame beyond which the model takes it in pieces.
+    template : torch.Tensor or None, shape (R, 16)
+        A reference structure, see `builder.template.encode_template`.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class BatchRunner:
         threads: int | None = None,
         wrap_chains: bool = False,
         uncut_residues: int = _UNCUT_RESIDUES,
+        template: torch.Tensor | None = None,
     ) -> None:
         cg_topology = atom_topology.cg
         self.cg_topology = cg_topology
@@ -121,6 +124,8 @@ class BatchRunner:
         self.threads = threads
         self.wrap_chains = wrap_chains
         self.uncut_residues = uncut_residues
+        # models of before templates take six arguments
+        self._template = [] if template is None else [template]
         self._placer = None
         if atom_topology.has_hydrogens:
             self._placer = HydrogenPlacer(atom_topology)
@@ -179,6 +184,7 @@ class BatchRunner:
                     tensors[1],
                     tensors[2],
                     noise,
+                    *self._template,
                 )
                 heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
@@ -238,6 +244,7 @@ class BatchRunner:
                         torch.from_numpy(piece.neighbor_index[None]),
                         torch.from_numpy(box[None]),
                         None if noise is None else noise[row : row + 1, residues],
+                        *(row_of[residues] for row_of in self._template),
                     )
                     heavy[row, core] = found[0].detach().cpu()[is_core]
                     confidence[row, core] = trust[0].detach().cpu()[is_core]

@@ -16,15 +16,23 @@ from openmm_backmap.artifact import (
     list_models,
     load_engine,
 )
-from openmm_backmap.errors import BackmapWarning, GeometryError, InputError, ModelError
+from openmm_backmap.errors import (
+    BackmapWarning,
+    GeometryError,
+    InputError,
+    ModelError,
+    TopologyError,
+)
 from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping
 from openmm_backmap.mapping.cg_topology import CGTopology
+from openmm_backmap.mapping.template import Template, align_template
 from openmm_backmap.trajectory import read_topology
 
 __all__ = [
     "PREFERRED_MODELS",
     "as_cg_topology",
+    "as_template",
     "check_frame",
     "check_mapping",
     "choose_model",
@@ -294,3 +302,45 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
             )
     if frame.box is not None and not np.isfinite(frame.box).all():
         raise GeometryError(f"frame at step {frame.step}: the box is not finite")
+
+
+def as_template(template: Any, cg_topology: CGTopology) -> Template:
+    """Lay a reference structure along the topology.
+
+    Parameters
+    ----------
+    template : Template or str or Path
+        Aligned already, or the structure file (PDB, mmCIF, GRO).
+    cg_topology : CGTopology
+        What is to be backmapped.
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    InputError
+        If a template of another size came.
+    TopologyError
+        If the file cannot be read or is of another protein.
+    """
+    if isinstance(template, Template):
+        if len(template.positions) != cg_topology.n_residues:
+            raise InputError(
+                f"template: made for {len(template.positions)} residues, the topology "
+                f"has {cg_topology.n_residues}; make it with align_template for this "
+                "topology"
+            )
+        return template
+    topology, positions = read_topology(template)
+    if positions is None:
+        raise InputError(
+            f"template {template}: the file holds no positions; give a PDB or mmCIF "
+            "file"
+        )
+    try:
+        found = align_template(cg_topology, topology, positions)
+    except TopologyError as error:
+        raise TopologyError(f"template {template}: {error}") from error
+    return found

@@ -93,7 +93,10 @@ class BackmapReporter:
     histidine : str or dict, optional
         "HIE", "HID" or "HIP", for all histidines or by residue index.
     disulfides : sequence of tuple of int, optional
-        Pairs of cysteines that are bonded, by residue index.
+        Pairs of cysteines that are bonded, by residue index. If None, those
+        of `template`.
+    template : str or Path, optional
+        A reference all-atom structure, see `Backmapper`.
     strict : bool, optional
         Whether particles that are not protein are an error instead of being
         left out with a warning.
@@ -149,7 +152,8 @@ class BackmapReporter:
         mapping: Any = None,
         hydrogens: bool = True,
         histidine: str | Mapping[int, str] = "HIE",
-        disulfides: Sequence[tuple[int, int]] = (),
+        disulfides: Sequence[tuple[int, int]] | None = None,
+        template: Any = None,
         strict: bool = False,
         background: bool = True,
         queueSize: int = 32,
@@ -187,6 +191,7 @@ class BackmapReporter:
                 "hydrogens": hydrogens,
                 "histidine": histidine,
                 "disulfides": disulfides,
+                "template": template,
                 "threads": check_positive("threads", threads),
                 "wrap_chains": bool(enforcePeriodicBox),
             },

@@ -27,6 +27,7 @@ class Engine(Protocol):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames of one topology.
 
@@ -42,6 +43,8 @@ class Engine(Protocol):
             Periodic box vectors in nm as rows; zeros where there is none.
         noise : torch.Tensor or None, shape (F, R, Z)
             N(0, 1) numbers of one sample; None for the mode.
+        template : torch.Tensor or None, shape (R, 16)
+            A reference structure, see `builder.template.encode_template`.
 
         Returns
         -------

@@ -6,6 +6,8 @@ few position-based sweeps bring such a trace back; a trace that is in range is
 returned untouched.
 """
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -54,7 +56,11 @@ def _pull(
 
 
 def project_ca(
-    ca: Tensor, residue_type: Tensor, chain_index: Tensor, sweeps: int = 30
+    ca: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    sweeps: int = 30,
+    is_cis: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
 ) -> Tensor:
     """Move CA positions into the range in which a backbone can be built.
 
@@ -66,6 +72,8 @@ def project_ca(
         Type and segment of each residue.
     sweeps : int
         Jacobi sweeps.
+    is_cis : torch.Tensor or None, shape (F, R), bool
+        Cis units. If None, those of `find_cis`.
 
     Returns
     -------
@@ -80,7 +88,8 @@ def project_ca(
     """
     joined = has_next(chain_index)
     joined2 = joined & torch.roll(joined, -1, 0)
-    is_cis = find_cis(ca, residue_type, chain_index)
+    if is_cis is None:
+        is_cis = find_cis(ca, residue_type, chain_index)
     distance = compute_distance(ca, torch.roll(ca, -1, 1))
     odd = joined & ((distance < 0.370) | (distance > 0.392)) & ~is_cis
     # beside a broken bond aim at the middle of the range, not at its edge

@@ -114,6 +114,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "with a comma between chains",
     )
     group.add_argument(
+        "--template",
+        metavar="FILE",
+        help="reference all-atom structure (PDB, mmCIF): its rotamers, disulfides and "
+        "cis peptides are favoured where the CAs still lie as there",
+    )
+    group.add_argument(
         "--chains", type=split_commas, metavar="A,B", help="only these chains"
     )
     group.add_argument(

@@ -228,11 +228,16 @@ def _make_backmapper(
         strict=arguments.strict,
         select=select,
         hydrogens=not arguments.no_hydrogens,
+        template=arguments.template,
         seed=arguments.seed,
         threads=arguments.threads,
         wrap_chains=arguments.wrap,
         **options,
     )
+    if backmapper.template is not None:
+        n_known, n_all = backmapper.template.n_known, backmapper.cg_topology.n_residues
+        n_bonds = len(backmapper.template.disulfides)
+        say(f"template: {n_known} of {n_all} residues, {n_bonds} disulfides")
     if backmapper.cg_topology.skipped_summary:
         say(backmapper.cg_topology.skipped_summary)
     return backmapper
@@ -337,6 +342,7 @@ def _open_workers(
         arguments.device,
         {
             "hydrogens": not arguments.no_hydrogens,
+            "template": backmapper.template,
             "seed": arguments.seed,
             "threads": threads,
             "wrap_chains": arguments.wrap,

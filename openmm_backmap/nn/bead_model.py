@@ -17,6 +17,7 @@ atoms that the structure it starts from has, with MDAnalysis: heavy atoms for
 crystal structures and AlphaFold models, which hold no hydrogens.
 """
 
+import math
 from typing import Optional
 
 import torch
@@ -92,7 +93,7 @@ class BeadModel(nn.Module):
         self,
         model: nn.Module,
         trace: ComTrace | None = None,
-        com_spread: tuple[float, ...] = (0.04, 0.02, 0.012),
+        com_spread: tuple[float, ...] = (0.035, 0.0175, 0.0095),
     ) -> None:
         super().__init__()
         self.model = model
@@ -110,6 +111,7 @@ class BeadModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         n_slots = bead_positions.shape[2]
@@ -123,6 +125,7 @@ class BeadModel(nn.Module):
                 neighbor_index,
                 box,
                 noise,
+                template,
             )
         hints: Optional[BeadHints] = None  # noqa: UP045
         if n_slots == 3:
@@ -137,6 +140,7 @@ class BeadModel(nn.Module):
             box,
             noise,
             hints,
+            template,
         )
 
     def backmap_com(
@@ -148,6 +152,7 @@ class BeadModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap residues of which some are known by their centre of mass.
 
@@ -159,7 +164,7 @@ class BeadModel(nn.Module):
         ----------
         ca, com : torch.Tensor, shape (F, R, 3)
             Bead of each residue in nm in one of them, zeros in the other.
-        residue_type, chain_index, neighbor_index, box, noise : torch.Tensor
+        residue_type, chain_index, neighbor_index, box, noise, template : torch.Tensor
             See `openmm_backmap.artifact.engine.Engine.run`.
 
         Returns
@@ -179,6 +184,7 @@ class BeadModel(nn.Module):
                 box,
                 noise,
                 None,
+                template,
             )
         wide = is_com.view(1, -1, 1)
         beads = torch.where(wide, com, ca)
@@ -189,9 +195,11 @@ class BeadModel(nn.Module):
         positions = torch.zeros(0)
         confidence = torch.zeros(0)
         n_rounds = len(self.com_spread)
+        # the packing weighs the models' log p and with it what beads add to it
+        share_told = math.sqrt(self.model.packer.settings.log_p_weight)
         for k, spread in enumerate(self.com_spread):
             near, image = sort_neighbors(trace, chain_index, neighbor_index, box)
-            hints = hint_com(beads, is_com, self.mass, spread, 0.02)
+            hints = hint_com(beads, is_com, self.mass, spread * share_told, 0.02)
             positions, confidence = self.model.backmap(
                 trace.unsqueeze(2),
                 residue_type,
@@ -200,6 +208,7 @@ class BeadModel(nn.Module):
                 box,
                 noise,
                 hints,
+                template,
             )
             target = torch.where(wide, beads, positions[:, :, 1])
             positions = self.relaxer(

@@ -12,6 +12,12 @@ from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder, decode_mean, sample_bins
 from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.nn.template import (
+    offer_cis,
+    offer_planes,
+    offer_side_chains,
+    trust_template,
+)
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 
@@ -194,6 +200,7 @@ class CAModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Build the backbone and propose side chains.
 
@@ -203,6 +210,8 @@ class CAModel(nn.Module):
             As in `forward`; CA is the first bead.
         hints : BeadHints or None
             What beads other than CA tell. If None, there are none.
+        template : torch.Tensor or None, shape (R, 16)
+            A reference structure, see `builder.template.encode_template`.
 
         Returns
         -------
@@ -218,7 +227,11 @@ class CAModel(nn.Module):
         sigma = estimate_noise(beads, is_cis, chain_index)
         if hints is not None:
             sigma = sigma.clamp(min=hints.noise)
-        ca = project_ca(beads, residue_type, chain_index)
+        trust: Optional[Tensor] = None  # noqa: UP045
+        if template is not None:
+            trust = trust_template(beads, template, chain_index)
+            is_cis = offer_cis(is_cis, beads, template, trust, chain_index)
+        ca = project_ca(beads, residue_type, chain_index, is_cis=is_cis)
         h = self.compute_features(
             ca, residue_type, chain_index, neighbor_index, box, sigma, noise
         )
@@ -233,6 +246,10 @@ class CAModel(nn.Module):
             alphas, twists, plane_log_p = self.decoder.spread_planes(h, is_cis)
         else:
             alphas, twists, plane_log_p = self.decoder.draw_planes(h, is_cis, uniform)
+        if template is not None and trust is not None:
+            alphas, twists, plane_log_p = offer_planes(
+                alphas, twists, plane_log_p, is_cis, template, trust
+            )
         beta: Optional[Tensor] = None  # noqa: UP045
         has_beta: Optional[Tensor] = None  # noqa: UP045
         beta_spread = 1.0
@@ -287,6 +304,9 @@ class CAModel(nn.Module):
         )
         told = self.decoder.encode_backbone(alpha, twist, is_cis, chain_index)
         chi, log_p = self.decoder.decode_chi(h, told, residue_type, push)
+        if template is not None and trust is not None:
+            n_chi = self.decoder.n_chi[residue_type]
+            chi, log_p = offer_side_chains(chi, log_p, n_chi, template, trust)
         if hints is not None:
             log_p = weigh_side_chains(
                 hints, backbone, residue_type, chi, log_p, self.packer.builder()
@@ -301,10 +321,18 @@ class CAModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         return self.backmap(
-            bead_positions, residue_type, chain_index, neighbor_index, box, noise
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            None,
+            template,
         )
 
     def backmap(
@@ -316,6 +344,7 @@ class CAModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap with what other beads tell of CA, the first one."""
         backbone, chi, log_p = self.propose(
@@ -326,6 +355,7 @@ class CAModel(nn.Module):
             box,
             noise,
             hints,
+            template,
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:

@@ -9,6 +9,12 @@ from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
+from openmm_backmap.nn.template import (
+    offer_cis,
+    offer_planes,
+    offer_side_chains,
+    trust_template,
+)
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 
@@ -65,6 +71,7 @@ class TableModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Build the backbone and propose side chains.
 
@@ -74,6 +81,8 @@ class TableModel(nn.Module):
             As in `forward`; CA is the first bead.
         hints : BeadHints or None
             What beads other than CA tell. If None, there are none.
+        template : torch.Tensor or None, shape (R, 16)
+            A reference structure, see `builder.template.encode_template`.
 
         Returns
         -------
@@ -84,12 +93,21 @@ class TableModel(nn.Module):
         log_p : torch.Tensor, shape (F, R, C)
             Log probability of each, -inf for none.
         """
-        ca = project_ca(bead_positions[:, :, 0], residue_type, chain_index)
-        is_cis = find_cis(ca, residue_type, chain_index)
+        beads = bead_positions[:, :, 0]
+        is_cis = find_cis(beads, residue_type, chain_index)
+        trust: Optional[Tensor] = None  # noqa: UP045
+        if template is not None:
+            trust = trust_template(beads, template, chain_index)
+            is_cis = offer_cis(is_cis, beads, template, trust, chain_index)
+        ca = project_ca(beads, residue_type, chain_index, is_cis=is_cis)
         draw: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
             draw = noise[..., 0]
         alphas, twists, plane_log_p = self.peptides(ca, residue_type, chain_index)
+        if template is not None and trust is not None:
+            alphas, twists, plane_log_p = offer_planes(
+                alphas, twists, plane_log_p, is_cis, template, trust
+            )
         beta: Optional[Tensor] = None  # noqa: UP045
         has_beta: Optional[Tensor] = None  # noqa: UP045
         beta_spread = 1.0
@@ -143,6 +161,9 @@ class TableModel(nn.Module):
         if noise is not None:
             spread = self.library.spread[residue_type]
             chi = chi + (noise[..., 1:5] * spread).unsqueeze(2)
+        if template is not None and trust is not None:
+            n_chi = self.packer.builder().n_chi[residue_type]
+            chi, log_p = offer_side_chains(chi, log_p, n_chi, template, trust)
         if hints is not None:
             log_p = weigh_side_chains(
                 hints, backbone, residue_type, chi, log_p, self.packer.builder()
@@ -157,10 +178,18 @@ class TableModel(nn.Module):
         neighbor_index: Tensor,
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         return self.backmap(
-            bead_positions, residue_type, chain_index, neighbor_index, box, noise
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            None,
+            template,
         )
 
     def backmap(
@@ -172,6 +201,7 @@ class TableModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
     ) -> tuple[Tensor, Tensor]:
         """Backmap with what other beads tell of CA, the first one."""
         backbone, chi, log_p = self.propose(
@@ -182,6 +212,7 @@ class TableModel(nn.Module):
             box,
             noise,
             hints,
+            template,
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:

@@ -45,7 +45,7 @@ class PackingSettings(NamedTuple):
     max_log_ratio: float = 7.0  # nats below the best candidate
     max_own_energy: float = 7.0  # nats above the best, with the backbone alone
     log_p_weight: float = 1.0
-    clash_slope: float = 80.0  # nats per nm of overlap
+    clash_slope: float = 120.0  # nats per nm of overlap
     clash_ceiling: float = 10.0  # nats an atom pair
     pair_scale: float = 0.0  # weight of the learned pair energy
     n_sweeps: int = 10
@@ -55,7 +55,7 @@ class PackingSettings(NamedTuple):
     temperature: float = 1.0  # of samples
     n_cleanup_steps: int = 10
     cleanup_pull: float = 0.02
-    cleanup_margin: float = 0.01  # nm
+    cleanup_margin: float = 0.02  # nm
     n_repair_rounds: int = 4
     repair_limit: float = 0.03  # nm of overlap beyond the tolerance
 

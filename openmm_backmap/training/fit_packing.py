@@ -137,7 +137,7 @@ def _count(model: PackingModel, entries: Sequence[ShardEntry]) -> Iterator[PairC
 
 
 def fit_model_packing(
-    model: PackingModel, entries: Sequence[ShardEntry], scale: float = 0.7
+    model: PackingModel, entries: Sequence[ShardEntry], scale: float = 0.85
 ) -> dict[str, float]:
     """Fit the pair energy to a model's own candidates and put it into its packer.
 
