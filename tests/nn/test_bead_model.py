@@ -94,8 +94,7 @@ def test_centres_of_mass_bring_side_chains_nearer_than_ca_does(
     rmsd = [compute_rmsd(p, protein.positions, layout)[0] for p in both]
     chi1 = [compute_chi_accuracy(p, protein.positions, layout)[0][0] for p in both]
     assert rmsd[1] < 0.85 * rmsd[0]
-    # 3 of 83 rotamers fewer than from CA, where the pair energy chooses freely
-    assert chi1[1] > 0.70
+    assert chi1[1] > chi1[0] - 0.02
 
 
 def test_oxygen_and_beta_carbon_fix_the_peptide_planes(
