@@ -44,6 +44,11 @@ class Backmapper:
         CAs around a residue still lie as there, its rotamer, peptide plane and
         cis peptide are favoured, and its disulfides are taken unless
         `disulfides` says otherwise.
+    exact_ca : bool, optional
+        Whether CA beads stay where they are though no backbone fits them: their
+        bonds and angles then come out as bad as the beads'. Otherwise CA
+        traces that no protein could have are moved as little as it takes, and
+        by how much is reported for each frame.
     seed : int, optional
         Seed of the noise of samples; the mode (`samples` None) uses none.
     threads : int, optional
@@ -79,6 +84,7 @@ class Backmapper:
         histidine: str | Mapping[int, str] = "HIE",
         disulfides: Sequence[tuple[int, int]] | None = None,
         template: Any = None,
+        exact_ca: bool = False,
         seed: int = 0,
         threads: int | None = None,
         wrap_chains: bool = False,
@@ -89,6 +95,11 @@ class Backmapper:
         if threads is not None and threads < 1:
             raise InputError(f"threads: {threads} came, wanted 1 or more, or None")
         check_mapping(cg_topology, engine)
+        if exact_ca and "COM" in cg_topology.mapping.slot_names:
+            raise InputError(
+                "exact_ca: some beads are centres of mass, whose CA are not known; "
+                "leave exact_ca out, or state mapping='ca'"
+            )
         self.cg_topology = cg_topology
         self.engine = engine
         self.seed = int(seed)
@@ -114,6 +125,7 @@ class Backmapper:
             threads=threads,
             wrap_chains=wrap_chains,
             template=self._encode_template(),
+            exact_ca=exact_ca,
         )
 
     def _encode_template(self) -> Any:

@@ -103,6 +103,8 @@ class BatchRunner:
         Residues of a frame beyond which the model takes it in pieces.
     template : torch.Tensor or None, shape (R, 16)
         A reference structure, see `builder.template.encode_template`.
+    exact_ca : bool
+        Whether CA beads stay where they are, though no backbone fits them.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class BatchRunner:
         wrap_chains: bool = False,
         uncut_residues: int = _UNCUT_RESIDUES,
         template: torch.Tensor | None = None,
+        exact_ca: bool = False,
     ) -> None:
         cg_topology = atom_topology.cg
         self.cg_topology = cg_topology
@@ -124,8 +127,9 @@ class BatchRunner:
         self.threads = threads
         self.wrap_chains = wrap_chains
         self.uncut_residues = uncut_residues
-        # models of before templates take six arguments
-        self._template = [] if template is None else [template]
+        self._template = template
+        # models of earlier versions take neither of them
+        self._exact = {"exact": True} if exact_ca else {}
         self._placer = None
         if atom_topology.has_hydrogens:
             self._placer = HydrogenPlacer(atom_topology)
@@ -184,7 +188,8 @@ class BatchRunner:
                     tensors[1],
                     tensors[2],
                     noise,
-                    *self._template,
+                    **self._tell_template(),
+                    **self._exact,
                 )
                 heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
@@ -244,11 +249,21 @@ class BatchRunner:
                         torch.from_numpy(piece.neighbor_index[None]),
                         torch.from_numpy(box[None]),
                         None if noise is None else noise[row : row + 1, residues],
-                        *(row_of[residues] for row_of in self._template),
+                        **self._tell_template(residues),
+                        **self._exact,
                     )
                     heavy[row, core] = found[0].detach().cpu()[is_core]
                     confidence[row, core] = trust[0].detach().cpu()[is_core]
         return heavy, confidence
+
+    def _tell_template(
+        self, residues: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Template of all or some residues as an argument of the model."""
+        if self._template is None:
+            return {}
+        rows = self._template if residues is None else self._template[residues]
+        return {"template": rows}
 
     def _gather(self, frames: Sequence[CGFrame]) -> tuple[np.ndarray, np.ndarray]:
         """Stack checked beads (F, R, M, 3) and boxes (F, 3, 3), zeros for none."""

@@ -97,6 +97,8 @@ class BackmapReporter:
         of `template`.
     template : str or Path, optional
         A reference all-atom structure, see `Backmapper`.
+    exactCA : bool, optional
+        Whether CA beads stay where they are, see `Backmapper`.
     strict : bool, optional
         Whether particles that are not protein are an error instead of being
         left out with a warning.
@@ -154,6 +156,7 @@ class BackmapReporter:
         histidine: str | Mapping[int, str] = "HIE",
         disulfides: Sequence[tuple[int, int]] | None = None,
         template: Any = None,
+        exactCA: bool = False,
         strict: bool = False,
         background: bool = True,
         queueSize: int = 32,
@@ -192,6 +195,7 @@ class BackmapReporter:
                 "histidine": histidine,
                 "disulfides": disulfides,
                 "template": template,
+                "exact_ca": exactCA,
                 "threads": check_positive("threads", threads),
                 "wrap_chains": bool(enforcePeriodicBox),
             },

@@ -339,3 +339,33 @@ def test_protonation_and_disulfides_are_chosen(protein_path) -> None:
         sequence, MODEL, histidine="HIP", disulfides=[(1, 4)]
     )
     assert backmapper.atom_topology.variant == ("ALA", "CYX", "HIP", "ALA", "CYX")
+
+
+@pytest.mark.parametrize("model", ["table", "ca"])
+def test_exact_ca_stay_and_others_are_projected(model) -> None:
+    # a trace with a bond of 4.6 A, as soft CG bonds give it
+    turn = 1.745 * np.arange(16)
+    ca = np.stack((0.23 * np.cos(turn), 0.23 * np.sin(turn), 0.086 * turn), 1)
+    ca[8:] += 0.1 * (ca[8] - ca[7]) / np.linalg.norm(ca[8] - ca[7])
+    frame = CGFrame(positions=ca.astype(np.float32), step=0, time=0.0)
+    sequence = "AKLEDRWSTFNQVIYM"
+    moved = Backmapper.from_topology(sequence, model).backmap_batch([frame])
+    exact = Backmapper.from_topology(sequence, model, exact_ca=True)
+    stays = exact.backmap_batch([frame])
+    assert moved.displacement.max() > 0.01
+    assert stays.displacement.max() < 1e-5
+    # CA-C and N-CA of the stretched unit: 1.53 and 1.46 A
+    for batch, is_stretched in ((stays, True), (moved, False)):
+        atoms = batch.heavy[0]
+        lengths = np.array(
+            [
+                np.linalg.norm(atoms[7, 2] - atoms[7, 1]) / 0.153,
+                np.linalg.norm(atoms[8, 0] - atoms[8, 1]) / 0.146,
+            ]
+        )
+        assert (np.abs(lengths - 1.0).max() > 0.1) == is_stretched
+
+
+def test_exact_ca_of_centres_of_mass_are_refused() -> None:
+    with pytest.raises(InputError, match="centres of mass"):
+        Backmapper.from_topology("AKLEDRWS", "table", mapping="com", exact_ca=True)

@@ -28,6 +28,7 @@ class Engine(Protocol):
         box: Tensor,
         noise: Optional[Tensor],  # noqa: UP045
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames of one topology.
 
@@ -45,6 +46,8 @@ class Engine(Protocol):
             N(0, 1) numbers of one sample; None for the mode.
         template : torch.Tensor or None, shape (R, 16)
             A reference structure, see `builder.template.encode_template`.
+        exact : bool
+            Whether CA beads stay where they are, though no backbone fits them.
 
         Returns
         -------

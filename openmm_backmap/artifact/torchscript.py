@@ -1,7 +1,7 @@
 """The TorchScript backend: saving, loading and running model files."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Optional
@@ -99,8 +99,8 @@ class TorchScriptEngine:
                 "this version"
             )
         self._module = module.eval()
-        names = [argument.name for argument in module.forward.schema.arguments]
-        self._takes_template = "template" in names
+        schema = module.forward.schema
+        self._arguments = {argument.name for argument in schema.arguments}
         # of its own: kernels of OpenMM or of the user's torch are not waited for
         self._stream = None
         if device.type == "cuda":
@@ -115,19 +115,23 @@ class TorchScriptEngine:
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `Engine.run`."""
         inputs = [bead_positions, residue_type, chain_index, neighbor_index, box, noise]
+        extra: dict[str, bool | Tensor] = {}
         if template is not None:
-            if not self._takes_template:
-                raise ModelError(
-                    f"{self.path}: model {self.metadata.name} was exported before "
-                    "templates could be used; export it again, or leave the "
-                    "template out"
-                )
-            inputs.append(template)
+            extra["template"] = template.to(self.device).contiguous()
+        if exact:
+            extra["exact"] = True
+        missing = sorted(set(extra) - self._arguments)
+        if missing:
+            raise ModelError(
+                f"{self.path}: model {self.metadata.name} was exported before "
+                f"{missing[0]} could be asked for; export it again, or leave it out"
+            )
         with self._on_stream():
-            return self._run(inputs)
+            return self._run(inputs, extra)
 
     def _on_stream(self) -> AbstractContextManager:
         """Make the engine's stream and device the thread's own for a while."""
@@ -135,14 +139,19 @@ class TorchScriptEngine:
             nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
         )
 
-    def _run(self, inputs: Sequence[Optional[Tensor]]) -> tuple[Tensor, Tensor]:  # noqa: UP045
+    def _run(
+        self,
+        inputs: Sequence[Optional[Tensor]],  # noqa: UP045
+        extra: Mapping[str, bool | Tensor],
+    ) -> tuple[Tensor, Tensor]:
         """Run the module; the check of its result waits until it is there."""
         target = self.device
         # without torch's profiling executor: its specialisation takes 5 to 9 s
         # for each new shape and twice the memory, and saves a tenth per frame
         with torch.inference_mode(), torch.jit.optimized_execution(False):
             positions, confidence = self._module(
-                *(None if x is None else x.to(target).contiguous() for x in inputs)
+                *(None if x is None else x.to(target).contiguous() for x in inputs),
+                **extra,
             )
         if not bool(torch.isfinite(positions).all()):
             frame, residue = torch.nonzero(~torch.isfinite(positions).all(-1).all(-1))[

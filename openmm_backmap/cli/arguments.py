@@ -120,6 +120,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "cis peptides are favoured where the CAs still lie as there",
     )
     group.add_argument(
+        "--exact-ca",
+        action="store_true",
+        help="leave CA beads where they are even if no backbone fits them (bonds and "
+        "angles suffer); otherwise they are moved as little as it takes",
+    )
+    group.add_argument(
         "--chains", type=split_commas, metavar="A,B", help="only these chains"
     )
     group.add_argument(

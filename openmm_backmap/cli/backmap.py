@@ -229,6 +229,7 @@ def _make_backmapper(
         select=select,
         hydrogens=not arguments.no_hydrogens,
         template=arguments.template,
+        exact_ca=arguments.exact_ca,
         seed=arguments.seed,
         threads=arguments.threads,
         wrap_chains=arguments.wrap,
@@ -343,6 +344,7 @@ def _open_workers(
         {
             "hydrogens": not arguments.no_hydrogens,
             "template": backmapper.template,
+            "exact_ca": arguments.exact_ca,
             "seed": arguments.seed,
             "threads": threads,
             "wrap_chains": arguments.wrap,

@@ -112,6 +112,7 @@ class BeadModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         n_slots = bead_positions.shape[2]
@@ -141,6 +142,7 @@ class BeadModel(nn.Module):
             noise,
             hints,
             template,
+            exact,
         )
 
     def backmap_com(

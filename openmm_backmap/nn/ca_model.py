@@ -201,6 +201,7 @@ class CAModel(nn.Module):
         noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Build the backbone and propose side chains.
 
@@ -212,6 +213,8 @@ class CAModel(nn.Module):
             What beads other than CA tell. If None, there are none.
         template : torch.Tensor or None, shape (R, 16)
             A reference structure, see `builder.template.encode_template`.
+        exact : bool
+            Whether CA stay where they are, though no backbone fits them.
 
         Returns
         -------
@@ -231,7 +234,9 @@ class CAModel(nn.Module):
         if template is not None:
             trust = trust_template(beads, template, chain_index)
             is_cis = offer_cis(is_cis, beads, template, trust, chain_index)
-        ca = project_ca(beads, residue_type, chain_index, is_cis=is_cis)
+        ca = beads
+        if not exact:
+            ca = project_ca(beads, residue_type, chain_index, is_cis=is_cis)
         h = self.compute_features(
             ca, residue_type, chain_index, neighbor_index, box, sigma, noise
         )
@@ -322,6 +327,7 @@ class CAModel(nn.Module):
         box: Tensor,
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         return self.backmap(
@@ -333,6 +339,7 @@ class CAModel(nn.Module):
             noise,
             None,
             template,
+            exact,
         )
 
     def backmap(
@@ -345,6 +352,7 @@ class CAModel(nn.Module):
         noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         hints: Optional[BeadHints] = None,  # noqa: UP045
         template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Backmap with what other beads tell of CA, the first one."""
         backbone, chi, log_p = self.propose(
@@ -356,6 +364,7 @@ class CAModel(nn.Module):
             noise,
             hints,
             template,
+            exact,
         )
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
