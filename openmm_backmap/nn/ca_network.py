@@ -141,6 +141,9 @@ class CATrunk(nn.Module):
         Width of the encoded edges.
     dropout : float
         Dropout of the residual branches.
+    n_e3_layers : int
+        e3nn layers in front of the others (see `nn.e3_stem`); 0 = none, and
+        e3nn is not loaded.
     """
 
     def __init__(
@@ -150,6 +153,7 @@ class CATrunk(nn.Module):
         n_heads: int = 8,
         edge_width: int = 64,
         dropout: float = 0.0,
+        n_e3_layers: int = 0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -170,6 +174,11 @@ class CATrunk(nn.Module):
             CALayer(width, edge_width, n_heads, dropout) for _ in range(n_layers)
         )
         self.norm = nn.LayerNorm(width)
+        self.stem = None
+        if n_e3_layers > 0:
+            from openmm_backmap.nn.e3_stem import E3Stem
+
+            self.stem = E3Stem(n_e3_layers, width, edge_width, n_heads, dropout)
 
     def forward(
         self,
@@ -216,6 +225,8 @@ class CATrunk(nn.Module):
         base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
         flat = (neighbor_index.clamp(min=0) + base).reshape(-1)
         bias = (neighbor_index < 0).view(n_frames * n, k, 1).to(edge.dtype) * -1e4
+        if self.stem is not None:
+            h = self.stem(h, edge, flat, bias, ca, frames, shift)
         for layer in self.layers:
             h = layer(h, edge, flat, bias)
         return self.norm(h).view(n_frames, n, self.width)
@@ -226,7 +237,7 @@ class CANetwork(TorsionHeads):
 
     Parameters
     ----------
-    width, n_layers, n_heads, edge_width, dropout
+    width, n_layers, n_heads, edge_width, dropout, n_e3_layers
         See `CATrunk`.
     """
 
@@ -237,9 +248,10 @@ class CANetwork(TorsionHeads):
         n_heads: int = 8,
         edge_width: int = 64,
         dropout: float = 0.0,
+        n_e3_layers: int = 0,
     ) -> None:
         super().__init__()
-        self.trunk = CATrunk(width, n_layers, n_heads, edge_width, dropout)
+        self.trunk = CATrunk(width, n_layers, n_heads, edge_width, dropout, n_e3_layers)
         self.add_heads(width)
 
     def forward(

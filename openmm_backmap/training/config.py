@@ -108,8 +108,8 @@ class ModelConfig:
         Run folder or checkpoint whose averaged weights a new run starts from,
         relative to the configuration file; its network may be narrower (see
         `training.widen`). Empty = random weights.
-    width, n_layers, n_heads, edge_width, dropout
-        See `nn.ca_network.CATrunk`.
+    width, n_layers, n_heads, edge_width, dropout, n_e3_layers
+        See `nn.ca_network.CATrunk`; `n_e3_layers` is for "ca" only.
     jitter, withheld
         See `nn.ca_loss.CALoss`.
     vae : VAEConfig
@@ -123,6 +123,7 @@ class ModelConfig:
     n_heads: int = 8
     edge_width: int = 64
     dropout: float = 0.05
+    n_e3_layers: int = 0
     jitter: float = 12.0
     withheld: float = 0.2
     vae: VAEConfig = field(default_factory=VAEConfig)

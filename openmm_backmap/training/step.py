@@ -44,6 +44,7 @@ def build_network(config: ModelConfig) -> TorsionHeads:
         n_heads=config.n_heads,
         edge_width=config.edge_width,
         dropout=config.dropout,
+        n_e3_layers=config.n_e3_layers,
     )
 
 

@@ -81,7 +81,7 @@ def widen_state(
     DataError
         If the configurations differ in more than can be bridged.
     """
-    fixed = ("n_layers", "n_heads", "edge_width")
+    fixed = ("n_layers", "n_heads", "edge_width", "n_e3_layers")
     unlike = [k for k in fixed if getattr(old, k) != getattr(new, k)]
     if unlike or new.width < old.width or new.width % new.n_heads:
         raise DataError(
