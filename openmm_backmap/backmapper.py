@@ -425,7 +425,7 @@ class Backmapper:
         import openmm
         from openmm import app, unit
 
-        from openmm_backmap.minimizer import create_system
+        from openmm_backmap.minimizer_system import create_system
 
         system = create_system(self.atom_topology, solvent=solvent)
         integrator = openmm.LangevinMiddleIntegrator(

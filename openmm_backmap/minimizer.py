@@ -3,34 +3,32 @@
 import os
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import unit
 from scipy.spatial import cKDTree
 
 from openmm_backmap.errors import InputError
 from openmm_backmap.frames import AtomFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.minimizer_restraints import (
+    RESTRAINT_GROUP,
+    count_turned,
+    list_hands,
+    list_peptides,
+    restrain_ca,
+    restrain_shapes,
+)
+from openmm_backmap.minimizer_system import create_system, make_context, soften_system
 from openmm_backmap.units import strip_unit
 
-__all__ = ["SOLVENTS", "MinimizationResult", "Minimizer", "create_system"]
+__all__ = ["MinimizationResult", "Minimizer"]
 
-SOLVENTS = ("vacuum", "obc", "gbn2")
-"""Solvent models: none, GBSA-OBC II (`GBSAOBCForce`), GBn2 (`CustomGBForce`)."""
-
-_PROTEIN = "amber14/protein.ff14SB.xml"
-_IMPLICIT = {"obc": "implicit/obc2.xml", "gbn2": "implicit/gbn2.xml"}
-_PHOSPHATES = Path(__file__).parent / "data" / "phosphates.xml"
-_PLATFORMS = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
-_OBC_OFFSET = 0.009  # nm, dielectric offset of GBSAOBCForce
-_RESTRAINT_GROUP = 1
 _COINCIDENT = 0.03  # nm; no two atoms of a molecule are so near
 _STRAINED = 500.0  # kJ/mol an atom; above it contacts are softened first
 _SOFT_ITERATIONS = 60
-_SOFT_STRENGTH = 500.0  # kJ/mol at full overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +55,9 @@ class MinimizationResult:
         Whether the frame could not be minimized.
     message : str
         Why it failed, or empty.
+    n_turned : int
+        Chiral centres and peptides that turned over; 0 unless the frame came
+        torn to pieces.
     """
 
     frame: AtomFrame
@@ -67,24 +68,28 @@ class MinimizationResult:
     seconds: float
     is_failed: bool = False
     message: str = ""
+    n_turned: int = 0
 
 
 class Minimizer:
     """Minimize the energy of all-atom frames of one topology.
 
-    The force field is Amber ff14SB; all bonds are flexible. The System and the
-    Context are made once, and belong to this object: a running Simulation, its
-    platform properties and its threads are not touched. Periodic boxes are kept
-    in the frames but not used: chains are expected whole, and contacts with
-    periodic images are not relaxed. A frame that cannot be minimized is flagged
-    in the result and never raises.
+    The force field is Amber ff14SB; all bonds are flexible. Restraints that are
+    zero in relaxed structures keep the hands of chiral centres and peptides from
+    turning over, whatever is crowded. The System and the Context are made once,
+    and belong to this object: a running Simulation, its platform properties and
+    its threads are not touched. Periodic boxes are kept in the frames but not
+    used: chains are expected whole, and contacts with periodic images are not
+    relaxed. A frame that cannot be minimized is flagged in the result and never
+    raises.
 
     Parameters
     ----------
     atomTopology : AtomTopology
         Topology of the frames, with hydrogens.
     solvent : str
-        "vacuum" (default; the fastest), "obc" or "gbn2", see `SOLVENTS`.
+        "vacuum" (default; the fastest), "obc" or "gbn2", see
+        `openmm_backmap.minimizer_system`.
     maxIterations : int
         Limit of L-BFGS iterations; 0 runs until `tolerance` is met.
     tolerance : float or Quantity
@@ -153,9 +158,13 @@ class Minimizer:
         self._system = create_system(atomTopology, solvent=solvent, cutoff=cutoff)
         self._restraint = None
         if strength > 0.0:
-            self._restraint = _ca_restraint(atomTopology, strength)
+            self._restraint = restrain_ca(atomTopology, strength)
             self._system.addForce(self._restraint)
-        self._context = _make_context(self._system, platform, self._threads)
+        for force in restrain_shapes(atomTopology):
+            self._system.addForce(force)
+        self._hands = list_hands(atomTopology)
+        self._peptides = list_peptides(atomTopology)
+        self._context = make_context(self._system, platform, self._threads)
         self._soft_context: openmm.Context | None = None
         mass = [self._system.getParticleMass(k)._value for k in range(self.n_atoms)]
         self._is_heavy = np.array(mass) > 2.0
@@ -234,9 +243,14 @@ class Minimizer:
         relaxed = replace(
             frame, positions=positions.astype(np.float32), stage="minimized"
         )
-        displacement = float(np.sqrt((moved**2).sum(1).mean()))
         return MinimizationResult(
-            relaxed, before, after, displacement, counter.n, seconds
+            relaxed,
+            before,
+            after,
+            float(np.sqrt((moved**2).sum(1).mean())),
+            counter.n,
+            seconds,
+            n_turned=count_turned(came, positions, self._hands, self._peptides),
         )
 
     def _relax(
@@ -270,9 +284,9 @@ class Minimizer:
     ) -> np.ndarray:
         """Push overlapping atoms apart with a repulsion that stays finite."""
         if self._soft_context is None:
-            system = _soft_system(self._system)
+            system = soften_system(self._system)
             platform = self._context.getPlatform()
-            self._soft_context = _make_context(system, platform, self._threads)
+            self._soft_context = make_context(system, platform, self._threads)
         self._soft_context.setPositions(positions)
         openmm.LocalEnergyMinimizer.minimize(
             self._soft_context, self._tolerance, _SOFT_ITERATIONS, counter
@@ -281,7 +295,7 @@ class Minimizer:
         return state.getPositions(asNumpy=True)._value
 
     def _energy(self) -> float:
-        groups = {k for k in range(32) if k != _RESTRAINT_GROUP}
+        groups = {k for k in range(32) if k != RESTRAINT_GROUP}
         try:
             state = self._context.getState(getEnergy=True, groups=groups)
         except openmm.OpenMMException:
@@ -301,120 +315,6 @@ class _IterationCounter(openmm.MinimizationReporter):
         return not np.isfinite(args["system energy"])
 
 
-def create_system(
-    atom_topology: AtomTopology, *, solvent: str = "vacuum", cutoff: Any = 1.0
-) -> openmm.System:
-    """Make the System of an all-atom topology with Amber ff14SB.
-
-    Phosphorylated residues use phosaa14SB (Raguette et al., J. Chem. Theory
-    Comput. 20, 7199 (2024)). No constraints, no periodicity.
-
-    Parameters
-    ----------
-    atom_topology : AtomTopology
-        With hydrogens.
-    solvent : str
-        One of `SOLVENTS`.
-    cutoff : float or Quantity or None
-        Cut-off in nm; None for all pairs.
-
-    Returns
-    -------
-    openmm.System
-        Forces in group 0.
-
-    Raises
-    ------
-    InputError
-        If the solvent is unknown or the topology has no hydrogens.
-    """
-    if solvent not in SOLVENTS:
-        raise InputError(f"solvent={solvent!r}: give one of {', '.join(SOLVENTS)}")
-    if not atom_topology.has_hydrogens:
-        raise InputError(
-            "the topology has no hydrogens: a force field needs them, make it with "
-            "hydrogens=True"
-        )
-    files = [_PROTEIN]
-    if any(name in ("SEP", "TPO", "PTR") for name in atom_topology.variant):
-        files.append(str(_PHOSPHATES))
-    if solvent != "vacuum":
-        files.append(_IMPLICIT[solvent])
-    options: dict[str, Any] = {"nonbondedMethod": app.NoCutoff}
-    if cutoff is not None:
-        options["nonbondedMethod"] = app.CutoffNonPeriodic
-        length = float(strip_unit(cutoff, unit.nanometer))
-        options["nonbondedCutoff"] = length * unit.nanometer
-    system = app.ForceField(*files).createSystem(
-        atom_topology.topology, constraints=None, rigidWater=False, **options
-    )
-    for k, force in reversed(list(enumerate(system.getForces()))):
-        if isinstance(force, openmm.CMMotionRemover):
-            system.removeForce(k)
-        elif solvent == "obc" and isinstance(force, openmm.CustomGBForce):
-            fast = _obc_force(force)
-            system.removeForce(k)
-            system.addForce(fast)
-    return system
-
-
-def _obc_force(custom: openmm.CustomGBForce) -> openmm.GBSAOBCForce:
-    """Compiled twin of implicit/obc2.xml: six times as fast on a CPU."""
-    force = openmm.GBSAOBCForce()
-    force.setSolventDielectric(78.5)
-    force.setSoluteDielectric(1.0)
-    for k in range(custom.getNumParticles()):
-        # charge, radius minus offset, scale times that
-        charge, reduced, scaled = custom.getParticleParameters(k)
-        force.addParticle(charge, reduced + _OBC_OFFSET, scaled / reduced)
-    method = custom.getNonbondedMethod()
-    if method == openmm.CustomGBForce.CutoffNonPeriodic:
-        force.setNonbondedMethod(openmm.GBSAOBCForce.CutoffNonPeriodic)
-        force.setCutoffDistance(custom.getCutoffDistance())
-    return force
-
-
-def _ca_restraint(top: AtomTopology, strength: float) -> openmm.CustomExternalForce:
-    """Harmonic springs from every CA to a point that is set for each frame."""
-    force = openmm.CustomExternalForce(f"{0.5 * strength}*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
-    for name in ("x0", "y0", "z0"):
-        force.addPerParticleParameter(name)
-    for atom in top.ca_atom.tolist():
-        force.addParticle(atom, [0.0, 0.0, 0.0])
-    force.setForceGroup(_RESTRAINT_GROUP)
-    return force
-
-
-def _soft_system(system: openmm.System) -> openmm.System:
-    """Bonded forces of a System with a soft repulsion in place of the others."""
-    soft = openmm.System()
-    for k in range(system.getNumParticles()):
-        soft.addParticle(system.getParticleMass(k))
-    repulsion = openmm.CustomNonbondedForce(
-        f"{_SOFT_STRENGTH}*max(0, 1-r/reach)^2; reach=0.42*(sigma1+sigma2)"
-    )
-    repulsion.addPerParticleParameter("sigma")
-    repulsion.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffNonPeriodic)
-    repulsion.setCutoffDistance(0.4)
-    bonded = (
-        openmm.HarmonicBondForce,
-        openmm.HarmonicAngleForce,
-        openmm.PeriodicTorsionForce,
-    )
-    for force in system.getForces():
-        if isinstance(force, bonded):
-            soft.addForce(openmm.XmlSerializer.clone(force))
-        elif isinstance(force, openmm.NonbondedForce):
-            for k in range(force.getNumParticles()):
-                sigma = force.getParticleParameters(k)[1]._value
-                repulsion.addParticle([min(sigma, 0.35)])
-            for k in range(force.getNumExceptions()):
-                first, second = force.getExceptionParameters(k)[:2]
-                repulsion.addExclusion(first, second)
-    soft.addForce(repulsion)
-    return soft
-
-
 def _separate(positions: np.ndarray) -> np.ndarray:
     """Move atoms that coincide a little apart, in directions that never vary."""
     pairs = cKDTree(positions).query_pairs(_COINCIDENT, output_type="ndarray")
@@ -426,30 +326,3 @@ def _separate(positions: np.ndarray) -> np.ndarray:
     positions = positions.copy()
     positions[atoms] += _COINCIDENT * direction
     return positions
-
-
-def _make_context(
-    system: openmm.System, platform: str | openmm.Platform | None, threads: int
-) -> openmm.Context:
-    """Context of its own on the platform asked for, or on the first that works."""
-    known = {
-        openmm.Platform.getPlatform(k).getName(): openmm.Platform.getPlatform(k)
-        for k in range(openmm.Platform.getNumPlatforms())
-    }
-    name = platform.getName() if isinstance(platform, openmm.Platform) else platform
-    if name is not None and name not in known:
-        raise InputError(
-            f"platform={name!r}: this OpenMM has {', '.join(sorted(known))}"
-        )
-    names = [name] if name else [name for name in _PLATFORMS if name in known]
-    reason = ""
-    for name in names:
-        properties = {"CPU": {"Threads": str(threads)}}.get(name, {})
-        if name in ("CUDA", "HIP", "OpenCL"):
-            properties = {"Precision": "mixed"}
-        integrator = openmm.VerletIntegrator(0.001)
-        try:
-            return openmm.Context(system, integrator, known[name], properties)
-        except openmm.OpenMMException as error:
-            reason = f"{name}: {error}"
-    raise InputError(f"no OpenMM platform works for the minimizer ({reason})")

@@ -15,7 +15,13 @@ from openmm_backmap.frames import AtomFrame
 from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
-from openmm_backmap.minimizer import Minimizer, create_system
+from openmm_backmap.minimizer import Minimizer
+from openmm_backmap.minimizer_restraints import (
+    count_turned,
+    list_hands,
+    list_peptides,
+)
+from openmm_backmap.minimizer_system import create_system
 from openmm_backmap.residues.names import CODES
 
 N_RESIDUES = 24
@@ -198,6 +204,44 @@ def test_atoms_on_one_point_are_no_error(piece: SimpleNamespace) -> None:
     assert not result.is_failed
     assert not np.isfinite(result.energy_before) or result.energy_before > 1e6
     assert result.energy_after < 5e3
+
+
+def test_a_residue_of_the_wrong_hand_is_turned_back(piece: SimpleNamespace) -> None:
+    topology = piece.topology
+    positions = piece.frame.positions.copy()
+    residue = 5
+    n, ca, c = positions[topology.slot_atom[residue, :3]]
+    normal = np.cross(n - ca, c - ca)
+    normal /= np.linalg.norm(normal)
+    first, last = topology.first_atom[residue : residue + 2]
+    atoms = np.arange(first, last)
+    mirrored = atoms[~np.isin(atoms, topology.slot_atom[residue, :4])]
+    names = [atom.name for atom in topology.topology.atoms()]
+    mirrored = mirrored[[names[k] != "H" for k in mirrored]]
+    height = (positions[mirrored] - ca) @ normal
+    positions[mirrored] -= 2.0 * height[:, None] * normal
+    hands, peptides = list_hands(topology), list_peptides(topology)
+    frame = replace(piece.frame, positions=positions)
+    result = Minimizer(topology, maxIterations=300, threads=1).minimize(frame)
+    assert not result.is_failed and result.n_turned == 0
+    relaxed = result.frame.positions
+    assert count_turned(piece.frame.positions, positions, hands, peptides) >= 1
+    assert count_turned(piece.frame.positions, relaxed, hands, peptides) == 0
+
+
+def test_what_turned_over_is_counted(piece: SimpleNamespace) -> None:
+    positions = piece.frame.positions
+    hands, peptides = list_hands(piece.topology), list_peptides(piece.topology)
+    mirrored = positions * np.float32([1.0, 1.0, -1.0])
+    assert count_turned(positions, positions, hands, peptides) == 0
+    assert count_turned(positions, mirrored, hands, peptides) == len(hands)
+    # moving CA to the other side of its C-N bond makes a peptide cis
+    turned = positions.copy()
+    here, carbon, nitrogen, _ = positions[peptides[3]]
+    axis = (nitrogen - carbon) / np.linalg.norm(nitrogen - carbon)
+    lever = here - carbon
+    turned[peptides[3, 0]] = carbon + 2.0 * (lever @ axis) * axis - lever
+    assert count_turned(positions, turned, hands[:0], peptides[3:4]) == 1
 
 
 def test_a_broken_frame_is_flagged_and_passed_on(piece: SimpleNamespace) -> None:

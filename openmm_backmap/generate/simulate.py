@@ -8,7 +8,8 @@ import openmm
 from openmm_backmap.errors import InputError
 from openmm_backmap.frames import AtomFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
-from openmm_backmap.minimizer import Minimizer, create_system
+from openmm_backmap.minimizer import Minimizer
+from openmm_backmap.minimizer_system import create_system
 
 __all__ = ["ChainSimulation", "SimulationSettings", "create_md_system"]
 

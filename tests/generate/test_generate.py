@@ -25,7 +25,7 @@ from openmm_backmap.generate import (
 from openmm_backmap.generate.simulate import create_md_system
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
-from openmm_backmap.minimizer import create_system
+from openmm_backmap.minimizer_system import create_system
 from openmm_backmap.training.prepared import prepare_split
 from openmm_backmap.training.shards import find_shards, read_shard
 
