@@ -73,6 +73,8 @@ def test_minimization_example_lowers_the_energy(tmp_path):
         ("openabc", "04_openabc.py", "2 frames, 4 chains"),
         ("OpenSMOG", "05_opensmog.py", "2 frames, 65 residues"),
         ("openawsem", "06_openawsem.py", "2 frames, MRRYEVNIVL"),
+        ("openabc", "08_openabc_moff.py", "2 frames, 97 residues"),
+        ("openabc", "09_openabc_mpipi.py", "2 frames, GSMASASSSQRG"),
     ],
 )
 def test_engine_example_backmaps_a_running_simulation(tmp_path, engine, name, words):
