@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from openmm_backmap.builder.backbone import build_backbone, has_next
 from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.geometry.vectors import compute_distance
+from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder, decode_mean, sample_bins
 from openmm_backmap.nn.ca_features import compute_image_shift
@@ -307,6 +308,8 @@ class CAModel(nn.Module):
             chain_index,
             self.packer.builder(),
         )
+        if hints is not None and bool(hints.has_oxygen.any()):
+            backbone = turn_ends(hints, backbone, chain_index)
         told = self.decoder.encode_backbone(alpha, twist, is_cis, chain_index)
         chi, log_p = self.decoder.decode_chi(h, told, residue_type, push)
         if template is not None and trust is not None:

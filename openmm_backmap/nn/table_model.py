@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.conditioning import find_cis, project_ca
+from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
@@ -162,6 +163,8 @@ class TableModel(nn.Module):
             chain_index,
             self.packer.builder(),
         )
+        if hints is not None and bool(hints.has_oxygen.any()):
+            backbone = turn_ends(hints, backbone, chain_index)
         chi, log_p = self.library(backbone, residue_type, chain_index, 16)
         if noise is not None:
             spread = self.library.spread[residue_type]
