@@ -1,7 +1,9 @@
 """CA here and centres of mass there, in one chain."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import openmm
@@ -128,3 +130,36 @@ def test_awsem_beads_of_a_real_run_are_met(shared: Path) -> None:
         gaps[name] = (o.mean(), cb.mean())
     assert gaps["awsem"][0] < 0.6 * gaps["ca"][0]
     assert gaps["awsem"][1] < gaps["ca"][1]
+
+
+def test_awsem_beads_of_the_crystal_bring_its_backbone(
+    shared: Path, read_protein: Callable[[Path], SimpleNamespace], tmp_path: Path
+) -> None:
+    import mdtraj
+
+    from openmm_backmap.frames import CGFrame
+    from openmm_backmap.mapping.coarsen import coarsen_slots
+    from openmm_backmap.metrics import FrameChecker, compute_rmsd
+
+    # the run itself starts unfolded, 5 nm from the crystal
+    folder = shared / "cases" / "openawsem_1r69"
+    whole = mdtraj.load(str(folder / "crystal_structure.pdb"))
+    protein = whole.atom_slice(whole.topology.select("protein"))
+    protein.save(str(tmp_path / "crystal.pdb"))
+    crystal = read_protein(tmp_path / "crystal.pdb")
+    native = crystal.positions[:, :63]
+    kind = crystal.residue_type[:63]
+    layout = FrameChecker(kind, mask=crystal.mask[:63]).layout
+    rmsd = {}
+    for name in ("ca", "awsem"):
+        topology = CGTopology.from_sequence(folder / "1r69.fasta", mapping=name)
+        slots = coarsen_slots(native, kind, name)[0]
+        beads = np.zeros((topology.n_beads, 3), np.float32)
+        has = topology.bead_index >= 0
+        beads[topology.bead_index[has]] = slots[has]
+        center = beads.mean(axis=0)
+        backmapper = Backmapper.from_topology(topology, "ca", mapping=name, threads=1)
+        built = backmapper.backmap_batch([CGFrame(beads - center)]).heavy
+        built += (native[0, :, 1] - built[0, :, 1]).mean(axis=0)
+        rmsd[name] = compute_rmsd(built, native, layout, part="backbone")[0]
+    assert rmsd["awsem"] < 0.95 * rmsd["ca"]
