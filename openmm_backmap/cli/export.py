@@ -47,6 +47,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help="training structures for the pair energy (default: 800)",
     )
+    parser.add_argument(
+        "--packing",
+        metavar="MODEL",
+        help="take the pair energy of this model file instead of fitting one",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=run, parser=parser)
@@ -78,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         n_entries=arguments.entries,
         seed=arguments.seed,
+        packing=arguments.packing,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(f"{output}: model {metadata.name}, {output.stat().st_size / 1e6:.1f} MB")

@@ -28,7 +28,7 @@ from openmm_backmap.training.fit_packing import (
 from openmm_backmap.training.provenance import describe_build
 from openmm_backmap.training.shards import ShardEntry, find_shards
 
-__all__ = ["check_parity", "export_ca", "make_ca_model"]
+__all__ = ["check_parity", "copy_packing", "export_ca", "make_ca_model"]
 
 PARITY_TOLERANCE = 1e-4
 """Largest difference in nm between eager and scripted atoms."""
@@ -111,6 +111,42 @@ def check_parity(
     return worst
 
 
+def copy_packing(model: CAModel, source: Path | str) -> dict[str, Any]:
+    """Give a model the fitted packing of a model file.
+
+    Parameters
+    ----------
+    model : CAModel
+        Changed in place.
+    source : pathlib.Path or str
+        Model file, or the name of a packaged model.
+
+    Returns
+    -------
+    dict
+        What the file's metadata say of the fit.
+
+    Raises
+    ------
+    ModelError
+        If the file does not hold a fitted packing.
+    """
+    engine = load_engine(source, "cpu")
+    fitted = dict(engine.metadata.metrics.get("packing", {}))
+    table = dict(torch.jit.load(str(engine.path)).named_buffers())
+    energy = [v for k, v in table.items() if k.endswith("packer.pair_energy")]
+    if not energy or not {"log_p_weight", "pair_scale"} <= set(fitted):
+        raise ModelError(
+            f"{source}: its metadata do not say how its pair energy was fitted; fit "
+            "one (leave the file out)"
+        )
+    model.packer.pair_energy = energy[0].clone()
+    model.packer.settings = model.packer.settings._replace(
+        pair_scale=fitted["pair_scale"], log_p_weight=fitted["log_p_weight"]
+    )
+    return fitted
+
+
 def export_ca(
     run: Path | str,
     output: Path | str,
@@ -118,6 +154,7 @@ def export_ca(
     data: Path | str | None = None,
     n_entries: int = 800,
     seed: int = 0,
+    packing: Path | str | None = None,
     metrics: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
@@ -136,6 +173,9 @@ def export_ca(
         Training structures for the pair energy.
     seed : int
         Draws them.
+    packing : pathlib.Path or str, optional
+        A model file whose pair energy is taken over instead of fitting one: of
+        an earlier export of the same run, or of a like network.
     metrics : dict, optional
         What was measured elsewhere, for the metadata.
     report : callable, optional
@@ -151,9 +191,13 @@ def export_ca(
     folder = Path(config.data.folder if data is None else data)
     model = make_ca_model(run)
     say(f"network of {info['residues']:,.0f} residues seen")
-    entries = choose_entries(find_shards(folder, "train"), n_entries, seed)
-    say(f"fitting the pair energy to {len(entries)} structures")
-    fitted = fit_model_packing(model, entries)
+    if packing is None:
+        entries = choose_entries(find_shards(folder, "train"), n_entries, seed)
+        say(f"fitting the pair energy to {len(entries)} structures")
+        fitted = fit_model_packing(model, entries)
+    else:
+        say(f"taking the pair energy of {packing}")
+        fitted = copy_packing(model, packing)
     held_out = choose_entries(find_shards(folder, "val"), 150, seed)
     say(f"fitting the confidence to {len(held_out)} validation structures")
     model.calibration, calibration = fit_confidence(model, held_out)

@@ -34,7 +34,7 @@ __all__ = [
 
 N_NEIGHBORS = 48
 NEIGHBOR_CUTOFF = 1.8
-MAX_RESOLUTION = 2.0
+MAX_RESOLUTION = 2.2
 RESIDUE_RANGE = (60, 400)
 N_KNOTS = 21
 RIGHT = np.radians(40.0)
@@ -61,7 +61,10 @@ class PackingModel(Protocol):
 def choose_entries(
     shards: Sequence[Path], n_entries: int, seed: int
 ) -> list[ShardEntry]:
-    """Draw well resolved entries of middle size, one a cluster.
+    """Draw well resolved entries of middle size, of as many clusters as can be.
+
+    One of every cluster comes first, in random order, then a second one of
+    those that have it, and so on.
 
     Parameters
     ----------
@@ -76,16 +79,23 @@ def choose_entries(
     -------
     list of ShardEntry
     """
-    found: dict[int, ShardEntry] = {}
+    clusters: dict[int, list[ShardEntry]] = {}
     low, high = RESIDUE_RANGE
     for path in shards:
         for entry in read_shard(path):
             size = len(entry.residue_type)
             if entry.resolution <= MAX_RESOLUTION and low <= size <= high:
-                found.setdefault(int(entry.cluster[0]), entry)
-    rows = list(found.values())
-    order = np.random.default_rng(seed).permutation(len(rows))[:n_entries]
-    return [rows[k] for k in order]
+                clusters.setdefault(int(entry.cluster[0]), []).append(entry)
+    rng = np.random.default_rng(seed)
+    chosen: list[ShardEntry] = []
+    turn = 0
+    while len(chosen) < n_entries:
+        row = [entries[turn] for entries in clusters.values() if len(entries) > turn]
+        if not row:
+            break
+        chosen += [row[k] for k in rng.permutation(len(row))]
+        turn += 1
+    return chosen[:n_entries]
 
 
 def make_inputs(
@@ -154,7 +164,8 @@ def fit_model_packing(
     Returns
     -------
     dict
-        ``loss`` (nats a residue), ``log_p_weight`` and ``n_entries``.
+        ``loss`` (nats a residue), ``log_p_weight``, ``pair_scale`` and
+        ``n_entries``.
     """
     with torch.no_grad():
         cases = list(_count(model, entries))
@@ -164,7 +175,12 @@ def fit_model_packing(
     packer.settings = packer.settings._replace(
         pair_scale=scale, log_p_weight=log_p_weight
     )
-    return {"loss": loss, "log_p_weight": log_p_weight, "n_entries": len(entries)}
+    return {
+        "loss": loss,
+        "log_p_weight": log_p_weight,
+        "pair_scale": scale,
+        "n_entries": len(entries),
+    }
 
 
 def fit_confidence(

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from openmm_backmap.errors import DataError
+from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.export_ca import copy_packing, make_ca_model
 from openmm_backmap.training.loop import Trainer
 
 
@@ -40,3 +41,17 @@ def test_weights_that_are_not_finite_are_refused(
     save_checkpoint(tmp_path / "run", state)
     with pytest.raises(DataError, match="not finite"):
         load_network(tmp_path / "run")
+
+
+def test_fitted_packing_is_taken_over_from_a_model_file(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    Trainer(make_config(total_steps=1), tmp_path / "run").run()
+    model = make_ca_model(tmp_path / "run")
+    fitted = copy_packing(model, "ca")
+    settings = model.packer.settings
+    assert settings.pair_scale == fitted["pair_scale"] > 0.0
+    assert settings.log_p_weight == fitted["log_p_weight"]
+    assert float(model.packer.pair_energy.abs().sum()) > 0.0
+    with pytest.raises(ModelError, match="neither a packaged model"):
+        copy_packing(model, tmp_path / "none.pt")
