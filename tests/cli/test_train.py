@@ -76,4 +76,8 @@ def test_a_wrong_key_is_one_line_on_stderr(
 
 def test_the_shipped_recipe_is_a_valid_configuration() -> None:
     root = Path(__file__).resolve().parents[2]
-    assert load_config(root / "examples" / "train_ca.toml").model.n_layers == 5
+    first = load_config(root / "examples" / "train_ca.toml").model
+    second = load_config(root / "examples" / "train_ca_wide.toml").model
+    assert first.n_layers == second.n_layers == 5
+    assert second.width > first.width
+    assert Path(second.start).name == "ca"
