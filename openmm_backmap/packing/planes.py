@@ -40,8 +40,8 @@ class PlaneSettings(NamedTuple):
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
-    clash_slope: float = 80.0  # nats per nm of overlap
-    clash_ceiling: float = 10.0  # nats an atom pair
+    clash_slope: float = 320.0  # nats per nm of overlap
+    clash_ceiling: float = 40.0  # nats an atom pair; must outweigh a sure model
     n_rounds: int = 2  # passes over the chain; later ones see all other chains
     n_near: int = 16  # nearest residues whose backbone a plane must avoid
 
