@@ -140,7 +140,7 @@ def test_the_run_folder_holds_its_configuration_and_curve(
         plot_learning_curve(tmp_path)
     train(config, tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert kept == config.to_dict()
+    assert kept == json.loads(json.dumps(config.to_dict()))
     assert plot_learning_curve(tmp_path / "run").stat().st_size > 1000
 
 
