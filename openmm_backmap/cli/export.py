@@ -52,6 +52,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="take the pair energy of this model file instead of fitting one",
     )
+    parser.add_argument(
+        "--mix",
+        type=Path,
+        metavar="RUN",
+        help="average the weights with those of a run that started from this one",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=run, parser=parser)
@@ -84,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         n_entries=arguments.entries,
         seed=arguments.seed,
         packing=arguments.packing,
+        mix=arguments.mix,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(f"{output}: model {metadata.name}, {output.stat().st_size / 1e6:.1f} MB")

@@ -10,7 +10,7 @@ from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import TrainingConfig, config_from_dict
 from openmm_backmap.training.step import build_network
 
-__all__ = ["load_network", "load_run_info"]
+__all__ = ["load_network", "load_run_info", "mix_networks"]
 
 
 def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
@@ -48,6 +48,37 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
         raise DataError(f"checkpoint of {run} holds weights that are not finite")
     return network.eval().requires_grad_(False)
+
+
+def mix_networks(first: TorsionHeads, second: TorsionHeads) -> TorsionHeads:
+    """Average two networks' weights, of which one was trained on from the other.
+
+    Wortsman et al., CVPR 2022 (WiSE-FT): half way between a network and its
+    fine-tuned copy it often does better than either on both kinds of data.
+
+    Parameters
+    ----------
+    first, second : TorsionHeads
+        Of one configuration.
+
+    Returns
+    -------
+    TorsionHeads
+        `first`, changed.
+
+    Raises
+    ------
+    DataError
+        If they do not have the same weights.
+    """
+    one, two = first.state_dict(), second.state_dict()
+    if {k: v.shape for k, v in one.items()} != {k: v.shape for k, v in two.items()}:
+        raise DataError(
+            "the two runs' networks differ in size: only a run and one that "
+            "started from it ([model] start) can be mixed"
+        )
+    first.load_state_dict({k: torch.lerp(one[k], two[k], 0.5) for k in one})
+    return first
 
 
 def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | str]]:

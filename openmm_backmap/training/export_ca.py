@@ -17,7 +17,7 @@ from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
-from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.export import load_network, load_run_info, mix_networks
 from openmm_backmap.training.fit_packing import (
     N_KNOTS,
     choose_entries,
@@ -34,13 +34,15 @@ PARITY_TOLERANCE = 1e-4
 """Largest difference in nm between eager and scripted atoms."""
 
 
-def make_ca_model(run: Path | str) -> CAModel:
+def make_ca_model(run: Path | str, mix: Path | str | None = None) -> CAModel:
     """Put a run's averaged network into its model, without any fit.
 
     Parameters
     ----------
     run : pathlib.Path or str
         Run folder or checkpoint.
+    mix : pathlib.Path or str, optional
+        A second run of "ca", see `mix_networks`.
 
     Returns
     -------
@@ -58,8 +60,11 @@ def make_ca_model(run: Path | str) -> CAModel:
         from openmm_backmap.training.export_vae import make_vae_model
 
         return make_vae_model(run, energy.clone())
+    network = load_network(run)
+    if mix is not None:
+        network = mix_networks(network, load_network(mix))
     return CAModel(
-        CADecoder(load_network(run)),
+        CADecoder(network),
         Packer(),
         energy.clone(),
         torch.linspace(0.0, 1.0, N_KNOTS),
@@ -155,6 +160,7 @@ def export_ca(
     n_entries: int = 800,
     seed: int = 0,
     packing: Path | str | None = None,
+    mix: Path | str | None = None,
     metrics: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
@@ -176,6 +182,8 @@ def export_ca(
     packing : pathlib.Path or str, optional
         A model file whose pair energy is taken over instead of fitting one: of
         an earlier export of the same run, or of a like network.
+    mix : pathlib.Path or str, optional
+        A second run of "ca", whose weights are averaged with the first's.
     metrics : dict, optional
         What was measured elsewhere, for the metadata.
     report : callable, optional
@@ -189,7 +197,7 @@ def export_ca(
     say = report or (lambda line: None)
     config, info = load_run_info(run)
     folder = Path(config.data.folder if data is None else data)
-    model = make_ca_model(run)
+    model = make_ca_model(run, mix)
     say(f"network of {info['residues']:,.0f} residues seen")
     if packing is None:
         entries = choose_entries(find_shards(folder, "train"), n_entries, seed)
@@ -202,7 +210,11 @@ def export_ca(
     say(f"fitting the confidence to {len(held_out)} validation structures")
     model.calibration, calibration = fit_confidence(model, held_out)
     module = BeadModel(model).eval()
-    training = {k: info[k] for k in ("steps", "residues", "seconds")}
+    wanted = ("steps", "residues", "seconds")
+    training: dict[str, Any] = {k: info[k] for k in wanted}
+    if mix is not None:
+        other = load_run_info(mix)[1]
+        training["mixed_with"] = {k: other[k] for k in (*wanted, "data_hash")}
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,

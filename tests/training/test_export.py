@@ -1,5 +1,6 @@
 """A run's network is read back as it was trained."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
-from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.export import load_network, load_run_info, mix_networks
 from openmm_backmap.training.export_ca import copy_packing, make_ca_model
 from openmm_backmap.training.loop import Trainer
+from openmm_backmap.training.step import build_network
 
 
 def test_the_averaged_network_comes_back(
@@ -55,3 +57,20 @@ def test_fitted_packing_is_taken_over_from_a_model_file(
     assert float(model.packer.pair_energy.abs().sum()) > 0.0
     with pytest.raises(ModelError, match="neither a packaged model"):
         copy_packing(model, tmp_path / "none.pt")
+
+
+def test_two_runs_are_mixed_half_and_half(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    for name, steps in (("a", 1), ("b", 3)):
+        Trainer(make_config(total_steps=steps), tmp_path / name).run()
+    first, second = load_network(tmp_path / "a"), load_network(tmp_path / "b")
+    a, b = dict(first.state_dict()), dict(second.state_dict())
+    wanted = {k: 0.5 * (a[k] + b[k]) for k in a}
+    mixed = make_ca_model(tmp_path / "a", tmp_path / "b").decoder.network
+    for name, value in mixed.state_dict().items():
+        torch.testing.assert_close(value, wanted[name])
+    config = make_config(total_steps=1)
+    wider = dataclasses.replace(config.model, width=2 * config.model.width)
+    with pytest.raises(DataError, match="differ in size"):
+        mix_networks(first, build_network(wider))
