@@ -30,6 +30,9 @@ from openmm_backmap.training.shards import ShardEntry, find_shards
 
 __all__ = ["check_parity", "copy_packing", "export_ca", "make_ca_model"]
 
+N_HELD_OUT = 250
+"""Validation structures for the confidence, of any resolution."""
+
 PARITY_TOLERANCE = 1e-4
 """Largest difference in nm between eager and scripted atoms."""
 
@@ -206,7 +209,7 @@ def export_ca(
     else:
         say(f"taking the pair energy of {packing}")
         fitted = copy_packing(model, packing)
-    held_out = choose_entries(find_shards(folder, "val"), 150, seed)
+    held_out = choose_entries(find_shards(folder, "val"), N_HELD_OUT, seed, 9.0)
     say(f"fitting the confidence to {len(held_out)} validation structures")
     model.calibration, calibration = fit_confidence(model, held_out)
     module = BeadModel(model).eval()

@@ -59,9 +59,12 @@ class PackingModel(Protocol):
 
 
 def choose_entries(
-    shards: Sequence[Path], n_entries: int, seed: int
+    shards: Sequence[Path],
+    n_entries: int,
+    seed: int,
+    max_resolution: float = MAX_RESOLUTION,
 ) -> list[ShardEntry]:
-    """Draw well resolved entries of middle size, of as many clusters as can be.
+    """Draw resolved entries of middle size, of as many clusters as can be.
 
     One of every cluster comes first, in random order, then a second one of
     those that have it, and so on.
@@ -74,6 +77,8 @@ def choose_entries(
         Entries wanted; fewer come back where there are fewer.
     seed : int
         Of the draw.
+    max_resolution : float
+        In angstrom; entries without a resolution are left out.
 
     Returns
     -------
@@ -84,7 +89,7 @@ def choose_entries(
     for path in shards:
         for entry in read_shard(path):
             size = len(entry.residue_type)
-            if entry.resolution <= MAX_RESOLUTION and low <= size <= high:
+            if entry.resolution <= max_resolution and low <= size <= high:
                 clusters.setdefault(int(entry.cluster[0]), []).append(entry)
     rng = np.random.default_rng(seed)
     chosen: list[ShardEntry] = []
@@ -189,7 +194,8 @@ def fit_confidence(
     """Fit the calibration of a model's confidence on structures.
 
     A residue is right when chi1 and chi2 (as far as it has them) are within 40
-    degrees of the structure.
+    degrees of the structure. All side chains count, those of large B too:
+    whoever reads a confidence does not know the B-factor.
 
     Parameters
     ----------
@@ -212,7 +218,7 @@ def fit_confidence(
         with torch.no_grad():
             positions, confidence = model(*inputs, None)
         kind, segment = inputs[1], inputs[2]
-        sure = torch.from_numpy(entry.mask & (entry.bfactor < MAX_BFACTOR))
+        sure = torch.from_numpy(entry.mask)
         truth = torch.from_numpy(entry.positions[:1])
         native = torsions_from_atoms(truth, sure, kind, segment)
         whole = torch.ones_like(sure)
