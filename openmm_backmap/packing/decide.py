@@ -81,5 +81,6 @@ def sum_agreeing(
     turn = period[:, :2].unsqueeze(1)
     error = torch.remainder(leading - chosen + 0.5 * turn, turn) - 0.5 * turn
     near = (error.abs() <= tolerance).all(2)
-    total = (marginal * near.to(marginal.dtype)).sum(1)
+    # rounding must not take a probability beyond one
+    total = (marginal * near.to(marginal.dtype)).sum(1).clamp(max=1.0)
     return torch.where((marginal > 0).any(1), total, torch.ones_like(total))
