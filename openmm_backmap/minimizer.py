@@ -20,6 +20,7 @@ from openmm_backmap.minimizer_restraints import (
     list_peptides,
     restrain_ca,
     restrain_shapes,
+    set_peptide_sides,
 )
 from openmm_backmap.minimizer_system import create_system, make_context, soften_system
 from openmm_backmap.units import strip_unit
@@ -160,8 +161,9 @@ class Minimizer:
         if strength > 0.0:
             self._restraint = restrain_ca(atomTopology, strength)
             self._system.addForce(self._restraint)
-        for force in restrain_shapes(atomTopology):
-            self._system.addForce(force)
+        hands, self._peptide_restraint = restrain_shapes(atomTopology)
+        self._system.addForce(hands)
+        self._system.addForce(self._peptide_restraint)
         self._hands = list_hands(atomTopology)
         self._peptides = list_peptides(atomTopology)
         self._context = make_context(self._system, platform, self._threads)
@@ -267,6 +269,9 @@ class Minimizer:
             ):
                 self._restraint.setParticleParameters(k, atom, anchor)
             self._restraint.updateParametersInContext(self._context)
+        if set_peptide_sides(self._peptide_restraint, came, self._peptides):
+            self._peptide_restraint.updateParametersInContext(self._context)
+            self._soft_context = None  # made anew when it is wanted
         before = self.energy(positions)
         positions = _separate(positions)
         if not before < _STRAINED * self.n_atoms:

@@ -14,6 +14,7 @@ __all__ = [
     "list_peptides",
     "restrain_ca",
     "restrain_shapes",
+    "set_peptide_sides",
 ]
 
 RESTRAINT_GROUP = 1
@@ -28,8 +29,8 @@ _CENTERS = (
 )
 _HAND_STRENGTH = 5000.0  # kJ/mol/rad^2
 _HAND_LIMIT = 0.35  # rad; the improper torsion is 0.60 +- 0.04 when relaxed
-_PEPTIDE_STRENGTH = 500.0  # kJ/mol, half of it is the barrier at 90 degrees
-_PEPTIDE_LIMIT = 0.35  # sin^2 of 36 degrees off the plane
+_PEPTIDE_STRENGTH = 300.0  # kJ/mol; 190 at 90 degrees, 970 on the other side
+_PEPTIDE_LIMIT = 0.8  # cosine of 37 degrees off the plane
 _CLEAR_VOLUME = 0.0012  # nm^3, half of the volume of a centre
 _CLEAR_COSINE = 0.7
 
@@ -104,8 +105,8 @@ def list_peptides(top: AtomTopology) -> np.ndarray:
 def restrain_shapes(top: AtomTopology) -> list[openmm.CustomTorsionForce]:
     """Make forces that keep hands natural, and peptides trans or cis as they are.
 
-    Both are zero in the range of relaxed structures. A centre of the wrong hand
-    has no minimum; a peptide would have to climb 160 kJ/mol to turn over.
+    Both are zero in the range of relaxed structures, and neither a centre of the
+    wrong hand nor a peptide that turned over has a minimum.
 
     Parameters
     ----------
@@ -115,18 +116,50 @@ def restrain_shapes(top: AtomTopology) -> list[openmm.CustomTorsionForce]:
     Returns
     -------
     list of openmm.CustomTorsionForce
-        In `RESTRAINT_GROUP`.
+        Of the hands, then of the peptides, in `RESTRAINT_GROUP`. The parameter
+        "side" of a peptide is -1 for trans, which all are at first, 1 for cis.
     """
     hands = f"{_HAND_STRENGTH}*max(0, {_HAND_LIMIT}-theta)^2"
-    peptides = f"{_PEPTIDE_STRENGTH}*max(0, sin(theta)^2-{_PEPTIDE_LIMIT})"
-    forces = []
-    for energy, rows in ((hands, list_hands(top)), (peptides, list_peptides(top))):
-        force = openmm.CustomTorsionForce(energy)
-        for row in rows.tolist():
-            force.addTorsion(*row)
+    hand_force = openmm.CustomTorsionForce(hands)
+    for row in list_hands(top).tolist():
+        hand_force.addTorsion(*row)
+    peptides = f"{_PEPTIDE_STRENGTH}*max(0, {_PEPTIDE_LIMIT}-side*cos(theta))^2"
+    peptide_force = openmm.CustomTorsionForce(peptides)
+    peptide_force.addPerTorsionParameter("side")
+    for row in list_peptides(top).tolist():
+        peptide_force.addTorsion(*row, [-1.0])
+    for force in (hand_force, peptide_force):
         force.setForceGroup(RESTRAINT_GROUP)
-        forces.append(force)
-    return forces
+    return [hand_force, peptide_force]
+
+
+def set_peptide_sides(
+    force: openmm.CustomTorsionForce, positions: np.ndarray, peptides: np.ndarray
+) -> bool:
+    """Tell the peptides' force which of them are cis in a frame.
+
+    Parameters
+    ----------
+    force : openmm.CustomTorsionForce
+        The second one of `restrain_shapes`.
+    positions : numpy.ndarray, shape (N, 3)
+        The frame as it came, in nm.
+    peptides : numpy.ndarray, shape (n, 4)
+        See `list_peptides`.
+
+    Returns
+    -------
+    bool
+        Whether a parameter changed, so that contexts must be told.
+    """
+    sides = np.where(_cosine(positions[peptides]) > 0.0, 1.0, -1.0)
+    changed = False
+    for k, side in enumerate(sides.tolist()):
+        *atoms, parameters = force.getTorsionParameters(k)
+        if parameters[0] != side:
+            force.setTorsionParameters(k, *atoms, [side])
+            changed = True
+    return changed
 
 
 def count_turned(

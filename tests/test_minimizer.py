@@ -20,6 +20,8 @@ from openmm_backmap.minimizer_restraints import (
     count_turned,
     list_hands,
     list_peptides,
+    restrain_shapes,
+    set_peptide_sides,
 )
 from openmm_backmap.minimizer_system import create_system
 from openmm_backmap.residues.names import CODES
@@ -351,3 +353,34 @@ def test_quantities_are_understood(piece: SimpleNamespace) -> None:
     )
     one, two = (m.minimize(piece.frame).energy_after for m in (plain, dressed))
     assert one == pytest.approx(two, rel=1e-3)
+
+
+def test_a_cis_peptide_stays_cis_and_the_others_trans(piece: SimpleNamespace) -> None:
+    topology = piece.topology
+    peptides = list_peptides(topology)
+    force = restrain_shapes(topology)[1]
+    positions = piece.frame.positions
+    assert not set_peptide_sides(force, positions, peptides)
+    turned = positions.copy()
+    here, carbon, nitrogen, _ = positions[peptides[3]]
+    axis = (nitrogen - carbon) / np.linalg.norm(nitrogen - carbon)
+    lever = here - carbon
+    turned[peptides[3, 0]] = carbon + 2.0 * (lever @ axis) * axis - lever
+    assert set_peptide_sides(force, turned, peptides)
+    sides = [force.getTorsionParameters(k)[-1][0] for k in range(len(peptides))]
+    assert sides == [1.0 if k == 3 else -1.0 for k in range(len(peptides))]
+    assert set_peptide_sides(force, positions, peptides)
+    # on the other side there is no minimum, only a way back
+    system = openmm.System()
+    for _ in range(topology.n_atoms):
+        system.addParticle(1.0)
+    system.addForce(force)
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
+    energies = []
+    for x in (positions, turned):
+        context.setPositions(x.astype(float))
+        energies.append(context.getState(getEnergy=True).getPotentialEnergy()._value)
+    assert energies[0] < 1.0
+    assert energies[1] > 300.0 * 0.8**2  # that of 90 degrees
