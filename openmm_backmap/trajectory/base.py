@@ -1,6 +1,7 @@
 """What every trajectory source and every frame writer has in common."""
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ class FrameSource(Protocol):
         ...
 
 
-class FrameWriter:
+class FrameWriter(ABC):
     """Write all-atom frames to one file, in the order they come.
 
     Every frame is on disk when `write` returns, so a killed process loses none
@@ -201,24 +202,28 @@ class FrameWriter:
                 f"{self.n_atoms}: give a new file name"
             )
 
+    @abstractmethod
     def _create(self) -> None:
-        raise NotImplementedError
+        """Make a new file."""
 
+    @abstractmethod
     def _resume(self) -> None:
-        raise NotImplementedError
+        """Open an existing file behind its last whole frame."""
 
+    @abstractmethod
     def _write_frame(self, frame: AtomFrame) -> None:
-        raise NotImplementedError
+        """Write a frame, which `_commit` makes count."""
 
     def _commit(self) -> None:
         """Record in the file that one frame more is whole."""
 
+    @abstractmethod
     def _cut(self) -> None:
         """Remove everything after the last whole frame."""
-        raise NotImplementedError
 
     def _flush(self) -> None:
         """Do nothing unless the format buffers."""
 
+    @abstractmethod
     def _close(self) -> None:
-        raise NotImplementedError
+        """Close the file."""

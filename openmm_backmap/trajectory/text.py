@@ -2,6 +2,7 @@
 
 import mmap
 import re
+from abc import abstractmethod
 from itertools import groupby
 from typing import Any
 
@@ -156,8 +157,9 @@ class _TextWriter(FrameWriter):
         """Refuse: text files are cut back to whole frames only."""
         raise InputError(f"cannot cut frames off {self.path}: write DCD or XTC")
 
+    @abstractmethod
     def _make_format(self, atoms: list) -> str:
-        raise NotImplementedError
+        """Return the format of a frame, filled by `_values`."""
 
 
 class PDBWriter(_TextWriter):
