@@ -11,7 +11,7 @@ from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
-from openmm_backmap.nn.ca_decode import CADecoder, decode_mean, sample_bins
+from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.nn.template import (
     offer_cis,
@@ -19,6 +19,7 @@ from openmm_backmap.nn.template import (
     offer_side_chains,
     trust_template,
 )
+from openmm_backmap.nn.torsion_bins import decode_mean, sample_bins
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 

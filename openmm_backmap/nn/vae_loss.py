@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.tables import BuilderTables, load_builder_tables
-from openmm_backmap.nn.ca_decode import decode_peak
 from openmm_backmap.nn.ca_loss import CALoss
+from openmm_backmap.nn.torsion_bins import decode_peak
 from openmm_backmap.nn.torsion_heads import TWIST_RANGE
 from openmm_backmap.nn.vae_atoms import build_atoms, find_known_atoms
 from openmm_backmap.nn.vae_network import VAENetwork

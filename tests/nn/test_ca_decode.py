@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_decode import (
-    CADecoder,
+from openmm_backmap.nn.ca_decode import CADecoder
+from openmm_backmap.nn.ca_loss import make_soft_labels
+from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.torsion_bins import (
+    decode_mean,
     decode_peak,
     find_peaks,
     sample_bins,
 )
-from openmm_backmap.nn.ca_loss import make_soft_labels
-from openmm_backmap.nn.ca_network import CANetwork
 
 N = 72
 
@@ -170,3 +171,19 @@ def test_a_sample_depends_on_its_own_numbers_alone(decoder: CADecoder) -> None:
         alone = decoder.decode_backbone(h[1:2], chain, cis[1:2], uniform[1:2])
     for a, b in zip(together, alone, strict=True):
         assert torch.allclose(a[1:2], b, atol=1e-5)
+
+
+def test_mean_direction_is_that_of_least_squared_distance() -> None:
+    # two thirds at one angle, one third at another: between them, nearer the first
+    one, two = wrapped_normal(0.5).softmax(-1), wrapped_normal(1.7).softmax(-1)
+    mixed = (2.0 * one / 3.0 + two / 3.0).log()
+    angle = float(decode_mean(mixed))
+    bins = -math.pi + (np.arange(N) + 0.5) * 2 * math.pi / N
+    p = mixed.exp().numpy()
+    grid = np.linspace(-math.pi, math.pi, 7201)
+    square = (p * (2.0 - 2.0 * np.cos(grid[:, None] - bins))).sum(-1)
+    assert angle == pytest.approx(grid[square.argmin()], abs=2e-3)
+    assert 0.5 < angle < 1.1
+    # across the seam of the circle
+    seam = float(decode_mean(wrapped_normal(math.pi - 0.01)))
+    assert math.cos(seam - math.pi + 0.01) > 0.9999

@@ -1,0 +1,191 @@
+"""Torsion bins read as angles: peaks, means and samples (scriptable)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["bin_of", "decode_mean", "decode_peak", "find_peaks", "sample_bins"]
+
+
+def decode_peak(
+    logits: Tensor, half_range: float, is_periodic: bool, window: int = 3
+) -> Tensor:
+    """Angle of the likeliest bin, refined by the bins beside it.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over ``-half_range`` to ``half_range``.
+    half_range : float
+        In radians.
+    is_periodic : bool
+        Whether the range closes on itself.
+    window : int
+        Bins on either side that take part.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Mean angle of the window in radians, within one window of the range.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    peak = p.argmax(-1, keepdim=True)
+    steps = torch.arange(-window, window + 1, device=logits.device)
+    index = peak + steps
+    if is_periodic:
+        weight = torch.gather(p, -1, torch.remainder(index, n_bins))
+    else:
+        inside = (index >= 0) & (index < n_bins)
+        weight = torch.gather(p, -1, index.clamp(0, n_bins - 1)) * inside
+    shift = (weight * steps).sum(-1) / weight.sum(-1)
+    return -half_range + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * half_range / n_bins)
+
+
+def decode_mean(logits: Tensor) -> Tensor:
+    """Direction of a distribution over the full circle.
+
+    The angle of least expected squared distance on the circle (Mardia and
+    Jupp, Directional Statistics, 2000, section 2.2): for the loose ends of a
+    chain, where the likeliest bin is right for two residues in three only.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over the full circle from -pi.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Angle in radians.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    place = torch.arange(n_bins, device=logits.device, dtype=logits.dtype)
+    center = -math.pi + (place + 0.5) * (2.0 * math.pi / n_bins)
+    sine, cosine = torch.sin(center), torch.cos(center)
+    return torch.atan2((p * sine).sum(-1), (p * cosine).sum(-1))
+
+
+def sample_bins(
+    logits: Tensor, uniform: Tensor, half_range: float, temperature: float = 1.0
+) -> Tensor:
+    """Draw angles by inverting the cumulative distribution.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., n_bins)
+        Bins over ``-half_range`` to ``half_range``.
+    uniform : torch.Tensor, shape (...)
+        Uniform numbers in [0, 1).
+    half_range : float
+        In radians.
+    temperature : float
+        Divides the logits.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Angles in radians, linear within a bin.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits / temperature, -1)
+    cumulative = torch.cumsum(p, -1)
+    u = uniform.unsqueeze(-1) * cumulative[..., -1:]
+    index = (cumulative <= u).sum(-1, keepdim=True).clamp(max=n_bins - 1)
+    top = torch.gather(cumulative, -1, index)
+    mass = torch.gather(p, -1, index).clamp(min=1e-12)
+    part = (1.0 - (top - u) / mass).clamp(0.0, 1.0)
+    return -half_range + (index + part).squeeze(-1) * (2.0 * half_range / n_bins)
+
+
+def bin_of(angle: Tensor, n_bins: int) -> Tensor:
+    """Bin of each angle on the full circle, starting at -pi."""
+    place = torch.floor((angle + math.pi) * (n_bins / (2.0 * math.pi)))
+    return torch.remainder(place.long(), n_bins)
+
+
+def _window_sum(p: Tensor, reach: int) -> Tensor:
+    """Circular sum over 2 reach + 1 bins."""
+    n_bins = p.shape[-1]
+    padded = torch.cat((p[..., n_bins - reach :], p, p[..., :reach]), dim=-1)
+    cumulative = torch.cumsum(padded, -1)
+    zero = torch.zeros_like(cumulative[..., :1])
+    cumulative = torch.cat((zero, cumulative), -1)
+    width = 2 * reach + 1
+    return cumulative[..., width : width + n_bins] - cumulative[..., :n_bins]
+
+
+def find_peaks(
+    logits: Tensor,
+    is_pi_periodic: Tensor,
+    n_peaks: int = 3,
+    reach: int = 3,
+    basin: int = 6,
+    apart: int = 8,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Likeliest separate angles of a periodic distribution.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (N, n_bins)
+        Bins over the full circle.
+    is_pi_periodic : torch.Tensor, shape (N,), bool
+        Torsions whose two sides are the same structure: the sides are added.
+    n_peaks : int
+        Peaks wanted P.
+    reach : int
+        Bins on either side that are averaged for a peak's angle.
+    basin : int
+        Bins on either side whose probability a peak is given.
+    apart : int
+        Bins on either side in which no second peak is looked for.
+
+    Returns
+    -------
+    angle : torch.Tensor, shape (N, P)
+        Radians, best first.
+    log_p : torch.Tensor, shape (N, P)
+        Log probability of the basins.
+    spread : torch.Tensor, shape (N, P)
+        Standard deviation within the basins, radians.
+    """
+    n_bins = logits.shape[-1]
+    p = torch.softmax(logits, -1)
+    folded = p + torch.roll(p, n_bins // 2, -1)
+    flips = is_pi_periodic.unsqueeze(-1)
+    p = torch.where(flips, folded, p)
+    score = _window_sum(p, 1)
+    mass = _window_sum(p, basin)
+    every = torch.arange(n_bins, device=logits.device)
+    steps = torch.arange(-reach, reach + 1, device=logits.device)
+    angles: list[Tensor] = []
+    logs: list[Tensor] = []
+    spreads: list[Tensor] = []
+    wide = torch.arange(-basin, basin + 1, device=logits.device)
+    bin_width = 2.0 * math.pi / n_bins
+    # the two sides of a pi-periodic torsion tie exactly: keep to one of them
+    second_side = flips & (every >= n_bins // 2).unsqueeze(0)
+    score = score.masked_fill(second_side, -1.0)
+    for _ in range(n_peaks):
+        peak = score.argmax(-1, keepdim=True)
+        weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
+        shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
+        angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * bin_width
+        angles.append(angle)
+        around = torch.gather(p, -1, torch.remainder(peak + wide, n_bins))
+        away = wide - shift.unsqueeze(-1)
+        total = around.sum(-1).clamp(min=1e-12)
+        variance = (around * away * away).sum(-1) / total
+        spreads.append(bin_width * torch.sqrt(variance))
+        logs.append(torch.gather(mass, -1, peak).squeeze(-1).clamp(1e-9, 1.0).log())
+        distance = (every - peak).abs()
+        distance = torch.minimum(distance, n_bins - distance)
+        other_side = (distance - n_bins // 2).abs()
+        distance = torch.where(flips, torch.minimum(distance, other_side), distance)
+        score = score.masked_fill(distance <= apart, -1.0)
+        # later peaks do not count what earlier ones were given
+        p = p.masked_fill(distance <= basin, 0.0)
+        mass = _window_sum(p, basin)
+    return torch.stack(angles, -1), torch.stack(logs, -1), torch.stack(spreads, -1)
