@@ -12,7 +12,12 @@ from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import N_TYPES
 from openmm_backmap.residues.torsions import CHI_ATOMS, N_CHI
 
-__all__ = ["ExtractedTorsions", "chi_slots", "torsions_from_atoms"]
+__all__ = [
+    "ExtractedTorsions",
+    "chi_slots",
+    "find_read_ends",
+    "torsions_from_atoms",
+]
 
 
 class ExtractedTorsions(NamedTuple):
@@ -28,8 +33,10 @@ class ExtractedTorsions(NamedTuple):
         Units whose four atoms are known.
     end_torsion : Tensor, shape (F, R, 3)
         psi, phi and N-CA-C-O, as `build_backbone` reads them.
+    end_known : Tensor, shape (F, R, 3), bool
+        End torsions whose atoms are known, at ends or not.
     end_mask : Tensor, shape (F, R, 3), bool
-        Known end torsions (psi only at first, the others at last residues).
+        Those of the ends alone (psi at first, the others at last residues).
     chi : Tensor, shape (F, R, 4)
         Radians.
     chi_mask : Tensor, shape (F, R, 4), bool
@@ -41,6 +48,7 @@ class ExtractedTorsions(NamedTuple):
     is_cis: Tensor
     unit_mask: Tensor
     end_torsion: Tensor
+    end_known: Tensor
     end_mask: Tensor
     chi: Tensor
     chi_mask: Tensor
@@ -63,6 +71,24 @@ def chi_slots() -> tuple[Tensor, Tensor]:
             slots[kind, k] = torch.tensor([ATOM_SLOT[kind][name] for name in names])
             has_chi[kind, k] = True
     return slots, has_chi
+
+
+def find_read_ends(chain_index: Tensor) -> Tensor:
+    """Find which end torsions the builder reads.
+
+    Parameters
+    ----------
+    chain_index : torch.Tensor, shape (R,), int64
+        Segment of each residue.
+
+    Returns
+    -------
+    torch.Tensor, shape (R, 3), bool
+        psi at first residues, phi and N-CA-C-O at last ones.
+    """
+    joined = has_next(chain_index)
+    last = ~joined
+    return torch.stack((~torch.roll(joined, 1, 0), last, last), dim=-1)
 
 
 def torsions_from_atoms(
@@ -107,15 +133,15 @@ def torsions_from_atoms(
         ),
         dim=-1,
     )
-    last = ~joined & known
-    end_mask = torch.stack(
+    end_known = torch.stack(
         (
-            ~joined_before & unit_mask,
-            last & joined_before & torch.roll(mask[:, 2], 1, 0),
-            last & mask[:, 3],
+            unit_mask,
+            known & joined_before & torch.roll(mask[:, 2], 1, 0),
+            known & mask[:, 3],
         ),
         dim=-1,
     )
+    end_mask = end_known & find_read_ends(chain_index)
     slots, has_chi = chi_slots()
     index = slots.to(positions.device)[residue_type]
     rows = torch.arange(len(residue_type), device=positions.device)[:, None]
@@ -133,6 +159,7 @@ def torsions_from_atoms(
         is_cis=is_cis & unit_mask,
         unit_mask=unit_mask.expand(frames, -1),
         end_torsion=end_torsion,
+        end_known=end_known.expand(frames, -1, -1),
         end_mask=end_mask.expand(frames, -1, -1),
         chi=torch.stack(chis, -1),
         chi_mask=torch.stack(masks, -1).expand(frames, -1, -1),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.ca_network import NO_RESIDUE, CANetwork
 from openmm_backmap.nn.torsion_heads import N_BINS, TWIST_RANGE, TorsionHeads
 
 __all__ = ["HEAD_NAMES", "CALoss", "make_soft_labels"]
@@ -66,6 +66,9 @@ class CALoss(nn.Module):
         Noise of all other told angles, in degrees.
     withheld : float
         Probability that an azimuth is withheld from the chi heads.
+    type_dropout : float
+        Probability that the network is not told a residue's type; its chi are not
+        asked for then.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class CALoss(nn.Module):
         jitter: float = 12.0,
         chi_jitter: float = 5.0,
         withheld: float = 0.2,
+        type_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         circle = make_soft_labels(math.pi, math.radians(label_sd), True)
@@ -88,9 +92,12 @@ class CALoss(nn.Module):
         pi_periodic = load_builder_tables().pi_periodic
         self.register_buffer("pi_periodic", pi_periodic, persistent=False)
         self.register_buffer("head_weight", torch.tensor(HEAD_WEIGHT), persistent=False)
+        is_backbone = torch.arange(9) < 5
+        self.register_buffer("is_backbone", is_backbone, persistent=False)
         self.jitter = math.radians(jitter)
         self.chi_jitter = math.radians(chi_jitter)
         self.withheld = withheld
+        self.type_dropout = type_dropout
 
     def _circle_level(self, angle: Tensor) -> Tensor:
         n = self.circle.shape[0]
@@ -120,7 +127,14 @@ class CALoss(nn.Module):
             Summed negative log likelihood, number of targets, and number of
             targets within 40 degrees of the likeliest bin, per head.
         """
-        h = network(ca, residue_type, chain_index, neighbor_index, None, sigma)
+        told_type = residue_type
+        if self.training and self.type_dropout > 0.0:
+            hidden = torch.rand(residue_type.shape, device=ca.device)
+            hidden = hidden < self.type_dropout
+            told_type = torch.where(hidden, NO_RESIDUE, residue_type)
+            asked = ~hidden[None, :, None] | self.is_backbone
+            known = known & asked
+        h = network(ca, told_type, chain_index, neighbor_index, None, sigma)
         logits = self.compute_logits(network, h, chain_index, target, known, is_cis)
         return self.reduce(logits, residue_type, target, known, is_cis)
 

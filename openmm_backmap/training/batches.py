@@ -17,13 +17,16 @@ from torch import Tensor
 
 from openmm_backmap.builder.backbone import unit_frames
 from openmm_backmap.builder.conditioning import project_ca
+from openmm_backmap.builder.extract import find_read_ends
 from openmm_backmap.errors import DataError
+from openmm_backmap.training.gaps import draw_gaps, hide_gaps, number_segments
 from openmm_backmap.training.prepared import PreparedSet
 
 __all__ = ["Batch", "BatchSampler", "entry_batches", "prefetch"]
 
 N_TRIES = 40
 CRYSTAL_METHODS = ("X-RAY", "UNKNOWN")
+PADDING = 100000  # segments from here on hold nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,11 @@ class Batch:
 
 
 def turn_azimuth(
-    alpha: Tensor, clean: Tensor, noisy: Tensor, chain_index: Tensor
+    alpha: Tensor,
+    clean: Tensor,
+    noisy: Tensor,
+    chain_index: Tensor,
+    cut_index: Tensor | None = None,
 ) -> Tensor:
     """C azimuth that keeps its direction in space when the CAs move.
 
@@ -75,6 +82,8 @@ def turn_azimuth(
         CA positions in nm before and after the noise.
     chain_index : torch.Tensor, shape (R,)
         Bonded segments.
+    cut_index : torch.Tensor, shape (R,), optional
+        Bonded segments of `noisy`. If None, those of `clean`.
 
     Returns
     -------
@@ -82,7 +91,7 @@ def turn_azimuth(
         Azimuth in the frames of `noisy`.
     """
     before = unit_frames(clean, chain_index)
-    after = unit_frames(noisy, chain_index)
+    after = unit_frames(noisy, chain_index if cut_index is None else cut_index)
     cosine, sine = torch.cos(alpha)[..., None], torch.sin(alpha)[..., None]
     direction = cosine * before[..., 1, :] + sine * before[..., 2, :]
     return torch.atan2(
@@ -111,6 +120,8 @@ class BatchSampler:
         Probability that a neighbour is hidden from a residue.
     ensembles : bool
         False = crystal structures alone.
+    gap_share : float
+        Share of entries that get gaps (see `training.gaps`).
 
     Raises
     ------
@@ -129,8 +140,10 @@ class BatchSampler:
         rank: int = 0,
         neighbor_dropout: float = 0.0,
         ensembles: bool = True,
+        gap_share: float = 0.0,
     ) -> None:
         self.data = data
+        self.gap_share = gap_share
         self.neighbor_dropout = neighbor_dropout
         self.n_residues = n_residues
         self.n_neighbors = n_neighbors
@@ -191,8 +204,11 @@ class BatchSampler:
             for _ in pieces
         ]
         noise = rng.standard_normal((self.n_residues, 3), dtype=np.float32)
+        gaps: list[tuple[int, int]] = []
+        if self.gap_share > 0.0:
+            gaps = draw_gaps(rng, [n for _, n, _ in pieces], self.gap_share)
         batch = collate(
-            self.data, pieces, sigma, noise, self.n_residues, self.n_neighbors
+            self.data, pieces, sigma, noise, self.n_residues, self.n_neighbors, gaps
         )
         if self.neighbor_dropout > 0.0:
             shape = batch.neighbor_index.shape
@@ -208,6 +224,7 @@ def collate(
     noise: np.ndarray,
     n_residues: int,
     n_neighbors: int,
+    gaps: list[tuple[int, int]] | None = None,
 ) -> Batch:
     """Join pieces of a prepared split into one padded frame.
 
@@ -223,20 +240,24 @@ def collate(
         Standard normal numbers.
     n_residues, n_neighbors : int
         R and K.
+    gaps : list of tuple of int, optional
+        First row and length of the gaps to cut.
 
     Returns
     -------
     Batch
     """
-    ca = np.zeros((n_residues, 3), np.float32)
     # padding: far apart from everything, one residue a segment
-    ca[:, 0] = np.arange(n_residues) * 5.0
+    nowhere = np.zeros((n_residues, 3), np.float32)
+    nowhere[:, 0] = np.arange(n_residues) * 5.0
+    ca = nowhere.copy()
     residue_type = np.zeros(n_residues, np.int64)
-    chain = 100000 + np.arange(n_residues)
+    chain = PADDING + np.arange(n_residues)
     neighbor = np.full((n_residues, n_neighbors), -1, np.int64)
     level = np.zeros(n_residues, np.float32)
     target = np.zeros((n_residues, data.target.shape[1]), np.float32)
     known = np.zeros((n_residues, data.target.shape[1]), bool)
+    end_known = np.zeros((n_residues, 3), bool)
     is_cis = np.zeros(n_residues, bool)
     at = n_chains = 0
     for (row, n, offset), s in zip(pieces, sigma, strict=True):
@@ -253,17 +274,32 @@ def collate(
         target[here] = data.target[rows]
         known[here] = data.known[rows]
         is_cis[here] = data.is_cis[rows]
-        # a cut through a chain leaves targets that need the missing side
-        known[at, :5] &= offset == 0
-        known[at + n - 1, :5] &= offset == 0
+        end_known[here] = data.end_known[rows]
+        # the azimuths of a first unit are counted from the CA before
+        if offset > 0:
+            known[at, :2], end_known[at, 0] = False, False
         at += n
     clean = torch.from_numpy(ca)[None]
     types = torch.from_numpy(residue_type)
-    chain_index = torch.from_numpy(chain)
-    moved = clean + torch.from_numpy(noise * level[:, None])[None]
+    whole, chain_index = torch.from_numpy(chain), torch.from_numpy(chain)
+    if gaps:
+        hidden = hide_gaps(chain, gaps)
+        cut = number_segments(chain, hidden)
+        nothing = hidden | (chain >= PADDING)
+        cut[nothing] = PADDING + np.flatnonzero(nothing)
+        chain_index = torch.from_numpy(cut)
+        ca = np.where(hidden[:, None], nowhere, ca)
+        known[hidden], end_known[hidden], level[hidden] = False, False, 0.0
+        neighbor[hidden] = -1
+        neighbor[(neighbor >= 0) & hidden[neighbor.clip(0)]] = -1
+    read = find_read_ends(chain_index).numpy()
+    known[:, 2:5] = end_known & read
+    # an end has no unit to the next residue
+    known[read[:, 1], :2], is_cis[read[:, 1]] = False, False
+    moved = torch.from_numpy(ca + noise * level[:, None])[None]
     moved = project_ca(moved, types, chain_index)
     goal = torch.from_numpy(target)[None]
-    goal[..., 0] = turn_azimuth(goal[..., 0], clean, moved, chain_index)
+    goal[..., 0] = turn_azimuth(goal[..., 0], clean, moved, whole, chain_index)
     return Batch(
         ca=moved,
         residue_type=types,

@@ -44,6 +44,9 @@ class DataConfig:
         Share of entries that get noise.
     neighbor_dropout : float
         Probability that a neighbour is hidden from a residue in training.
+    gap_share : float
+        Share of entries whose chains are cut at random places in training, which
+        makes chain ends with known torsions (see `training.gaps`).
     ensembles : bool
         Train on NMR, MD and disordered ensembles too, not on crystal structures
         alone.
@@ -58,6 +61,7 @@ class DataConfig:
     noise_max: float = 0.03
     noise_share: float = 0.5
     neighbor_dropout: float = 0.0
+    gap_share: float = 0.0
     ensembles: bool = True
 
 
@@ -110,7 +114,7 @@ class ModelConfig:
         `training.widen`). Empty = random weights.
     width, n_layers, n_heads, edge_width, dropout, n_e3_layers
         See `nn.ca_network.CATrunk`; `n_e3_layers` is for "ca" only.
-    jitter, withheld
+    jitter, withheld, type_dropout
         See `nn.ca_loss.CALoss`.
     vae : VAEConfig
         Section ``[model.vae]``.
@@ -126,6 +130,7 @@ class ModelConfig:
     n_e3_layers: int = 0
     jitter: float = 12.0
     withheld: float = 0.2
+    type_dropout: float = 0.0
     vae: VAEConfig = field(default_factory=VAEConfig)
 
 

@@ -196,6 +196,7 @@ class Trainer:
             self.rank,
             config.data.neighbor_dropout,
             config.data.ensembles,
+            config.data.gap_share,
         )
 
     def state(self) -> dict:

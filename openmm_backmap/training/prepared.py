@@ -20,7 +20,7 @@ from openmm_backmap.training.shards import ShardEntry, read_shard
 
 __all__ = ["N_TARGETS", "PreparedSet", "load_prepared", "prepare_split"]
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 N_NEIGHBORS = 24
 NEIGHBOR_CUTOFF = 2.0
 MAX_BFACTOR = 60.0
@@ -35,6 +35,7 @@ _ARRAYS = {
     "segment": (np.int16, ()),
     "target": (np.float32, (N_TARGETS,)),
     "known": (np.bool_, (N_TARGETS,)),
+    "end_known": (np.bool_, (3,)),
     "is_cis": (np.bool_, ()),
     "neighbor": (np.int16, (N_NEIGHBORS,)),
 }
@@ -53,9 +54,11 @@ class PreparedSet:
     segment : numpy.ndarray, shape (P,), int16
         Bonded segment within the entry.
     target : numpy.ndarray, shape (P, 9), float32
-        See `N_TARGETS`, radians.
+        See `N_TARGETS`, radians; the end torsions of all residues.
     known : numpy.ndarray, shape (P, 9), bool
         Targets to learn.
+    end_known : numpy.ndarray, shape (P, 3), bool
+        End torsions that a residue would have if its chain were cut there.
     is_cis : numpy.ndarray, shape (P,), bool
         Cis peptide to the next residue.
     neighbor : numpy.ndarray, shape (P, 24), int16
@@ -77,6 +80,7 @@ class PreparedSet:
     segment: np.ndarray
     target: np.ndarray
     known: np.ndarray
+    end_known: np.ndarray
     is_cis: np.ndarray
     neighbor: np.ndarray
     first: np.ndarray
@@ -134,6 +138,7 @@ def _prepare_entry(entry: ShardEntry) -> dict[str, np.ndarray]:
         (unit[..., None], unit[..., None], found.end_mask, found.chi_mask), dim=-1
     )
     known &= torch.isfinite(target)
+    end_known = found.end_known & torch.isfinite(found.end_torsion)
     target = torch.nan_to_num(target, 0.0, 0.0, 0.0)
     ca = entry.positions[:, :, 1]
     k = min(N_NEIGHBORS, max(n - 1, 1))
@@ -146,6 +151,7 @@ def _prepare_entry(entry: ShardEntry) -> dict[str, np.ndarray]:
         "segment": np.tile(segment, n_frames),
         "target": target.reshape(flat, N_TARGETS).numpy(),
         "known": known.reshape(flat, N_TARGETS).numpy(),
+        "end_known": end_known.reshape(flat, 3).numpy(),
         "is_cis": (found.is_cis & unit).reshape(flat).numpy(),
         "neighbor": neighbor.reshape(flat, N_NEIGHBORS),
     }

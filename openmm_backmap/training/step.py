@@ -73,7 +73,11 @@ class LossStep(nn.Module):
     def __init__(self, config: ModelConfig, precision: str = "float32") -> None:
         super().__init__()
         self.network = build_network(config)
-        self.loss = CALoss(jitter=config.jitter, withheld=config.withheld)
+        self.loss = CALoss(
+            jitter=config.jitter,
+            withheld=config.withheld,
+            type_dropout=config.type_dropout,
+        )
         self.precision = precision
 
     def set_progress(self, progress: float) -> None:
