@@ -27,7 +27,7 @@ from openmm_backmap.mapping.coarsen import compute_bead_weights
 from openmm_backmap.nn.bead_hints import BeadHints, hint_awsem, hint_com
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.nn.com_trace import ComTrace, load_com_trace
-from openmm_backmap.packing.relax import BeadRelaxer
+from openmm_backmap.packing.relieve import ClashReliever
 
 __all__ = ["BEAD_MAPPINGS", "BeadModel", "sort_neighbors"]
 
@@ -98,7 +98,7 @@ class BeadModel(nn.Module):
         super().__init__()
         self.model = model
         self.trace = load_com_trace() if trace is None else trace
-        self.relaxer = BeadRelaxer()
+        self.relaxer = ClashReliever()
         self.com_spread = list(com_spread)
         mass = torch.from_numpy(compute_bead_weights("com")[:, 0]).float()
         self.register_buffer("mass", mass)
@@ -133,7 +133,7 @@ class BeadModel(nn.Module):
             hints = hint_awsem(
                 bead_positions[:, :, 1], bead_positions[:, :, 2], self.mass
             )
-        return self.model.backmap(
+        positions, confidence = self.model.backmap(
             bead_positions[:, :, :1],
             residue_type,
             chain_index,
@@ -144,6 +144,12 @@ class BeadModel(nn.Module):
             template,
             exact,
         )
+        if not exact:
+            image = compute_image_shift(ca, chain_index, neighbor_index, box)
+            positions = self.relaxer.relieve(
+                positions, residue_type, chain_index, neighbor_index, image
+            )
+        return positions, confidence
 
     def backmap_com(
         self,

@@ -11,29 +11,16 @@ References
 Mueller et al., J. Vis. Commun. Image R. 18, 109 (2007).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
-from openmm_backmap.packing.exclusions import (
-    compute_excluded_before,
-    compute_excluded_inside,
-)
-from openmm_backmap.packing.springs import (
-    BEFORE_PROLINE,
-    HAND_CENTERS,
-    PEPTIDE,
-    compute_heights,
-    list_inner_pairs,
-)
-from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
-from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
+from openmm_backmap.packing.shape import ResiduePairs, ShapeLists
+from openmm_backmap.packing.springs import compute_heights
 
 __all__ = ["BeadRelaxer", "RelaxSettings"]
-
-_ANGSTROM = 0.1
 
 
 class RelaxSettings(NamedTuple):
@@ -50,6 +37,7 @@ class RelaxSettings(NamedTuple):
     height_weight: float = 1.0  # stiffness of hands and peptide planes
     clash_weight: float = 0.3  # stiffness of an overlap, bonds have 1
     clash_tolerance: float = 0.04  # nm of overlap that costs nothing
+    skin: float = 0.06  # nm beyond contact in which pairs are listed
     single_rate: float = 0.3  # the same for a bead that is one atom, times this
     beside_rate: float = 0.05  # the same beside a centre of mass
     max_pull: float = 0.03  # nm, a farther bead draws no harder
@@ -67,154 +55,11 @@ class BeadRelaxer(nn.Module):
     """
 
     settings: RelaxSettings
-    peptide: list[tuple[int, int, float]]
-    before_proline: list[tuple[int, int, float]]
 
     def __init__(self, settings: RelaxSettings | None = None) -> None:
         super().__init__()
         self.settings = RelaxSettings() if settings is None else settings
-        self.peptide = list(PEPTIDE)
-        self.before_proline = list(BEFORE_PROLINE)
-        inner = [list_inner_pairs(t) for t in range(N_TYPES)]
-        width = max(len(pairs) for pairs in inner)
-        pair = torch.full((N_TYPES, width, 2), -1, dtype=torch.int64)
-        stiffness = torch.zeros(N_TYPES, width)
-        radius = torch.zeros(N_TYPES, N_SLOTS)
-        polar = torch.zeros(N_TYPES, N_SLOTS)
-        exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        for t, pairs in enumerate(inner):
-            for k, (a, b, weight) in enumerate(pairs):
-                pair[t, k, 0], pair[t, k, 1] = a, b
-                stiffness[t, k] = weight
-            for name, slot in ATOM_SLOT[t].items():
-                exists[t, slot] = True
-                radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
-                polar[t, slot] = 0.01 if name[0] in "NOS" else 0.0
-                sulfur[t, slot] = name == "SG"
-        before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
-        before[:, :, :5] = torch.tensor(compute_excluded_before())
-        center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
-        for name, slots in HAND_CENTERS.items():
-            center[RESIDUE_NAMES.index(name)] = torch.tensor(slots)
-        self.register_buffer("center", center, persistent=False)
-        self.register_buffer("pair", pair, persistent=False)
-        self.register_buffer("stiffness", stiffness, persistent=False)
-        self.register_buffer("radius", radius, persistent=False)
-        self.register_buffer("polar", polar, persistent=False)
-        self.register_buffer("exists", exists, persistent=False)
-        self.register_buffer("sulfur", sulfur, persistent=False)
-        inside = torch.tensor(compute_excluded_inside())
-        self.register_buffer("inside", inside, persistent=False)
-        self.register_buffer("before", before, persistent=False)
-
-    def list_bonds(
-        self, positions: Tensor, residue_type: Tensor, chain_index: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs held at the distance they were built with: a, b, weight."""
-        frames, residues = positions.shape[0], positions.shape[1]
-        pair = self.pair[residue_type]
-        known = pair[..., 0] >= 0
-        row = torch.arange(residues, device=positions.device).unsqueeze(1) * 14
-        a = [(pair[..., 0] + row)[known]]
-        b = [(pair[..., 1] + row)[known]]
-        weight = [self.stiffness[residue_type][known]]
-        joined = torch.nonzero(has_next(chain_index)).squeeze(-1)
-        to_proline = joined[residue_type[joined + 1] == 14]
-        for first, second, stiff in self.peptide:
-            a.append(joined * 14 + first)
-            b.append((joined + 1) * 14 + second)
-            weight.append(torch.full_like(weight[0][:1], stiff).expand(len(joined)))
-        for first, second, stiff in self.before_proline:
-            a.append(to_proline * 14 + first)
-            b.append((to_proline + 1) * 14 + second)
-            weight.append(torch.full_like(weight[0][:1], stiff).expand(len(to_proline)))
-        base = torch.arange(frames, device=positions.device).unsqueeze(1)
-        base = base * (residues * 14)
-        return (
-            (torch.cat(a).unsqueeze(0) + base).reshape(-1),
-            (torch.cat(b).unsqueeze(0) + base).reshape(-1),
-            torch.cat(weight).repeat(frames),
-        )
-
-    def listcompute_heights(
-        self, frames: int, residue_type: Tensor, chain_index: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Quadruples (N, 4) of hands and peptide planes; which are hands (N,)."""
-        residues = residue_type.shape[0]
-        row = torch.arange(residues, device=residue_type.device).unsqueeze(1) * 14
-        alpha = torch.tensor([1, 0, 2, 4], device=row.device) + row
-        alpha = alpha[residue_type != 7]
-        center = self.center[residue_type]
-        second = (center + row)[center[:, 0] >= 0]
-        joined = torch.nonzero(has_next(chain_index)).squeeze(-1).unsqueeze(1) * 14
-        plane = torch.tensor([15, 1, 2, 3], device=row.device) + joined
-        flat = torch.tensor([14, 1, 2, 3], device=row.device) + joined
-        index = torch.cat((alpha, second, plane, flat))
-        is_hand = torch.ones_like(index[:, 0], dtype=torch.bool)
-        is_hand[alpha.shape[0] + second.shape[0] :] = False
-        base = torch.arange(frames, device=row.device).view(-1, 1, 1) * (residues * 14)
-        return (index.unsqueeze(0) + base).reshape(-1, 4), is_hand.repeat(frames)
-
-    def list_contacts(
-        self,
-        positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        neighbor_index: Tensor,
-        image: Tensor,
-        skin: float = 0.06,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pairs that overlap or may come to: a, b, contact, image."""
-        frames, residues = positions.shape[0], positions.shape[1]
-        index = torch.arange(residues, device=positions.device)
-        joined = has_next(chain_index)
-        a: list[Tensor] = []
-        b: list[Tensor] = []
-        contact: list[Tensor] = []
-        images: list[Tensor] = []
-        reach = self.radius[residue_type]
-        extra = self.polar[residue_type]
-        for k in range(min(neighbor_index.shape[2], self.settings.n_near) + 1):
-            if k == 0:  # a residue with itself
-                other = index.view(1, -1).expand(frames, -1)
-                shift = torch.zeros_like(positions[:, :, 0])
-                keep = torch.ones_like(other, dtype=torch.bool)
-            else:
-                other = neighbor_index[:, :, k - 1]
-                shift = image[:, :, k - 1]
-                keep = other > index  # each pair once, from the residue before
-            where = torch.nonzero(keep)
-            f, i = where[:, 0], where[:, 1]
-            j = other[f, i]
-            moved = positions[f, j] + shift[f, i].unsqueeze(1)
-            gap = positions[f, i].unsqueeze(2) - moved.unsqueeze(1)
-            distance = torch.sqrt((gap * gap).sum(-1))
-            limit = reach[i].unsqueeze(2) + reach[j].unsqueeze(1)
-            limit = limit - self.settings.clash_tolerance
-            polar = (extra[i].unsqueeze(2) > 0) & (extra[j].unsqueeze(1) > 0)
-            limit = limit - 0.02 * polar.to(limit.dtype)
-            near = (distance < limit + skin) & self.exists[residue_type[i]].unsqueeze(2)
-            near = near & self.exists[residue_type[j]].unsqueeze(1)
-            if k == 0:
-                near = near & ~self.inside[residue_type[i]]
-                near = near & (
-                    torch.arange(14, device=f.device).view(1, 14, 1)
-                    < torch.arange(14, device=f.device).view(1, 1, 14)
-                )
-            else:
-                next_one = ((j == i + 1) & joined[i]).view(-1, 1, 1)
-                excluded = self.before[residue_type[j]].transpose(1, 2)
-                near = near & ~(excluded & next_one)
-                ss = self.sulfur[residue_type[i]].unsqueeze(2)
-                near = near & ~(ss & self.sulfur[residue_type[j]].unsqueeze(1))
-            hit = torch.nonzero(near)
-            r, s, t = hit[:, 0], hit[:, 1], hit[:, 2]
-            a.append((f[r] * residues + i[r]) * 14 + s)
-            b.append((f[r] * residues + j[r]) * 14 + t)
-            contact.append(limit[r, s, t])
-            images.append(shift[f[r], i[r]])
-        return torch.cat(a), torch.cat(b), torch.cat(contact), torch.cat(images)
+        self.shape = ShapeLists(self.settings.clash_tolerance, self.settings.n_near)
 
     def forward(
         self,
@@ -252,55 +97,28 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
+        n_lists = settings.n_lists if is_last else 1
+        n_steps = settings.n_steps if is_last else settings.n_first_steps
+        moved = self.draw_often(
+            positions, positions, target, share, residue_type, chain_index,
+            neighbor_index, image, n_lists, n_steps,
+        )  # fmt: skip
         if not is_last:
-            return self.draw(
-                positions,
-                positions,
-                target,
-                share,
-                residue_type,
-                chain_index,
-                neighbor_index,
-                image,
-                1,
-                settings.n_first_steps,
-            )
-        moved = self.draw(
-            positions,
-            positions,
-            target,
-            share,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            image,
-            settings.n_lists,
-            settings.n_steps,
-        )
+            return moved
         # a frame goes on by itself, so that its batch does not matter
         missed = target - (moved * share.view(1, -1, 14, 1)).sum(2)
         far = torch.sqrt((missed * missed).sum(-1)) * (share.amax(1) < 0.99)
         more = torch.nonzero(far.amax(1) > settings.miss).squeeze(-1)
         if more.numel() == 0:
             return moved
-        return moved.index_copy(
-            0,
-            more,
-            self.draw(
-                positions[more],
-                moved[more],
-                target[more],
-                share,
-                residue_type,
-                chain_index,
-                neighbor_index[more],
-                image[more],
-                settings.n_more_lists,
-                settings.n_steps,
-            ),
-        )
+        further = self.draw_often(
+            positions[more], moved[more], target[more], share, residue_type,
+            chain_index, neighbor_index[more], image[more],
+            settings.n_more_lists, settings.n_steps,
+        )  # fmt: skip
+        return moved.index_copy(0, more, further)
 
-    def draw(
+    def draw_often(
         self,
         built: Tensor,
         positions: Tensor,
@@ -313,6 +131,30 @@ class BeadRelaxer(nn.Module):
         n_lists: int,
         n_steps: int,
     ) -> Tensor:
+        """Draw, with the contacts listed anew `n_lists` times; see `draw`."""
+        skin = self.settings.skin
+        for _list in range(n_lists):
+            pairs = self.shape.list_neighbors(
+                positions, residue_type, neighbor_index, image, skin
+            )
+            positions = self.draw(
+                built, positions, target, share, residue_type, chain_index,
+                pairs, n_steps,
+            )  # fmt: skip
+        return positions
+
+    def draw(
+        self,
+        built: Tensor,
+        positions: Tensor,
+        target: Tensor,
+        share: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        pairs: ResiduePairs,
+        n_steps: int,
+        mobile: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    ) -> Tensor:
         """Draw all residues to their beads for some steps.
 
         Parameters
@@ -321,10 +163,14 @@ class BeadRelaxer(nn.Module):
             Heavy atoms as built, in nm: bonds, hands and planes to keep.
         positions : torch.Tensor, shape (F, R, 14, 3)
             Heavy atoms to start from, in nm.
-        target, share, residue_type, chain_index, neighbor_index, image
+        target, share, residue_type, chain_index
             See `forward`.
-        n_lists, n_steps : int
-            Times the contacts are listed, and steps with each list.
+        pairs : ResiduePairs
+            Residues whose atoms may touch.
+        n_steps : int
+            Steps.
+        mobile : torch.Tensor or None, shape (F, R), bool
+            Residues that may move. If None, all.
 
         Returns
         -------
@@ -332,15 +178,23 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
-        a, b, weight = self.list_bonds(positions, residue_type, chain_index)
+        a, b, weight = self.shape.list_bonds(positions, residue_type, chain_index)
+        four, is_hand = self.shape.list_heights(
+            positions.shape[0], residue_type, chain_index
+        )
+        exists = self.shape.exists[residue_type].to(built.dtype).view(1, -1, 14, 1)
+        moves: Optional[Tensor] = None  # noqa: UP045 (TorchScript)
+        if mobile is not None:
+            moves = mobile.unsqueeze(2).expand(-1, -1, 14).reshape(-1)
+            kept = torch.nonzero(moves[a] | moves[b]).squeeze(-1)
+            a, b, weight = a[kept], b[kept], weight[kept]
+            kept = torch.nonzero(moves[four].any(1)).squeeze(-1)
+            four, is_hand = four[kept], is_hand[kept]
         model = built.reshape(-1, 3)
         gap = model.index_select(0, b) - model.index_select(0, a)
         rest = torch.sqrt((gap * gap).sum(-1))
         stiff = torch.zeros_like(model[:, 0])
         stiff = stiff.index_add(0, a, weight).index_add(0, b, weight)
-        four, is_hand = self.listcompute_heights(
-            positions.shape[0], residue_type, chain_index
-        )
         height, _normal, _lever = compute_heights(
             model.index_select(0, four.reshape(-1)).view(-1, 4, 3)
         )
@@ -350,7 +204,6 @@ class BeadRelaxer(nn.Module):
         stiff = stiff.index_add(0, four[:, 0], hold).index_add(0, four[:, 2], hold)
         inverse = settings.rate / (stiff + 2.0 * settings.clash_weight)
         inverse = inverse.unsqueeze(-1)
-        exists = self.exists[residue_type].to(built.dtype).view(1, -1, 14, 1)
         part = share.view(1, -1, 14, 1)
         # CA beads of a simulation are softly bound, and lie beside folded domains
         is_single = share.amax(1) > 0.99
@@ -360,40 +213,44 @@ class BeadRelaxer(nn.Module):
         soft = torch.where(beside, settings.beside_rate, settings.single_rate)
         rate = torch.where(is_single, soft, torch.ones_like(soft))
         rate = settings.bead_rate * rate.to(built.dtype).view(1, -1, 1)
+        if moves is not None:
+            inverse = inverse * moves.unsqueeze(1).to(inverse.dtype)
+            exists = exists * moves.view(built.shape[0], -1, 14, 1).to(exists.dtype)
         x = positions.reshape(-1, 3)
         velocity = torch.zeros_like(x)
-        for _list in range(n_lists):
-            near_a, near_b, contact, shift = self.list_contacts(
-                x.view_as(positions), residue_type, chain_index, neighbor_index, image
+        near_a, near_b, contact, shift = self.shape.list_contacts(
+            positions, residue_type, chain_index, pairs, settings.skin
+        )
+        for step in range(n_steps):
+            fade = min(1.0, (n_steps - step) / settings.n_settle)
+            gap = x.index_select(0, b) - x.index_select(0, a)
+            distance = torch.sqrt((gap * gap).sum(-1).clamp(min=1e-8))
+            force = (weight * (1.0 - rest / distance)).unsqueeze(-1) * gap
+            total = torch.zeros_like(x).index_add(0, a, force)
+            total = total.index_add(0, b, force, alpha=-1.0)
+            gap = x.index_select(0, near_b) - x.index_select(0, near_a) + shift
+            distance = torch.sqrt((gap * gap).sum(-1).clamp(min=1e-8))
+            push = (1.0 - contact / distance).clamp(max=0.0)
+            force = (settings.clash_weight * push).unsqueeze(-1) * gap
+            total = total.index_add(0, near_a, force)
+            total = total.index_add(0, near_b, force, alpha=-1.0)
+            now, normal, lever = compute_heights(
+                x.index_select(0, four.reshape(-1)).view(-1, 4, 3)
             )
-            for step in range(n_steps):
-                fade = min(1.0, (n_steps - step) / settings.n_settle)
-                gap = x.index_select(0, b) - x.index_select(0, a)
-                distance = torch.sqrt((gap * gap).sum(-1).clamp(min=1e-8))
-                force = (weight * (1.0 - rest / distance)).unsqueeze(-1) * gap
-                total = torch.zeros_like(x).index_add(0, a, force)
-                total = total.index_add(0, b, force, alpha=-1.0)
-                gap = x.index_select(0, near_b) - x.index_select(0, near_a) + shift
-                distance = torch.sqrt((gap * gap).sum(-1).clamp(min=1e-8))
-                push = (1.0 - contact / distance).clamp(max=0.0)
-                force = (settings.clash_weight * push).unsqueeze(-1) * gap
-                total = total.index_add(0, near_a, force)
-                total = total.index_add(0, near_b, force, alpha=-1.0)
-                now, normal, lever = compute_heights(
-                    x.index_select(0, four.reshape(-1)).view(-1, 4, 3)
-                )
-                off = now - height
-                off = off.sign() * (off.abs() - slack).clamp(min=0.0)
-                turn = (-settings.height_weight * off).view(-1, 1, 1) * (
-                    lever.unsqueeze(2) * normal.unsqueeze(1)
-                )
-                total = total.index_add(0, four.reshape(-1), turn.reshape(-1, 3))
-                missed = target - (x.view_as(positions) * part).sum(2)
-                far = torch.sqrt((missed * missed).sum(-1, keepdim=True).clamp(1e-8))
-                missed = missed * (settings.max_pull / far).clamp(max=1.0)
-                missed = missed * (fade * rate)
-                pull = (missed.unsqueeze(2) * exists).reshape(-1, 3)
-                velocity = settings.momentum * velocity + inverse * total
-                velocity = velocity + pull
-                x = x + velocity
+            off = now - height
+            off = off.sign() * (off.abs() - slack).clamp(min=0.0)
+            turn = (-settings.height_weight * off).view(-1, 1, 1) * (
+                lever.unsqueeze(2) * normal.unsqueeze(1)
+            )
+            total = total.index_add(0, four.reshape(-1), turn.reshape(-1, 3))
+            missed = target - (x.view_as(positions) * part).sum(2)
+            far = torch.sqrt((missed * missed).sum(-1, keepdim=True).clamp(1e-8))
+            missed = missed * (settings.max_pull / far).clamp(max=1.0)
+            missed = missed * (fade * rate)
+            pull = (missed.unsqueeze(2) * exists).reshape(-1, 3)
+            velocity = settings.momentum * velocity + inverse * total
+            velocity = velocity + pull
+            x = x + velocity
+        if moves is not None:
+            return x.view_as(positions)
         return x.view_as(positions) * exists

@@ -15,7 +15,7 @@ __all__ = [
     "list_inner_pairs",
 ]
 
-_STIFF = 1.0
+_STIFF = 1.5
 _ANGLE = 0.5
 _PLANE = 0.3
 

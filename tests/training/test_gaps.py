@@ -19,8 +19,8 @@ N = 40  # residues of the first entry
 
 
 def test_gaps_lie_within_their_piece() -> None:
-    gaps = [g for k in range(200)
-            for g in draw_gaps(np.random.default_rng(k), [30, 10, 200], 0.5)]  # fmt: skip
+    generators = [np.random.default_rng(k) for k in range(200)]
+    gaps = [gap for rng in generators for gap in draw_gaps(rng, [30, 10, 200], 0.5)]
     for start, length in gaps:
         assert length > 0
         piece = np.searchsorted([30, 40, 240], start, "right")
@@ -69,7 +69,9 @@ def test_targets_at_gaps_rebuild_the_structure(data_folder: Path) -> None:
         assert float(error.square().mean().sqrt()) < 0.012
         ends = [8, 12, 24, 26]
         # a wrong torsion or frame at an end costs 1 A and more
-        assert float((built[0, ends, slot] - truth[ends, slot]).norm(dim=-1).max()) < 0.04
+        assert (
+            float((built[0, ends, slot] - truth[ends, slot]).norm(dim=-1).max()) < 0.04
+        )
 
 
 def test_a_sampler_without_gaps_is_as_before(data_folder: Path) -> None:

@@ -1,0 +1,138 @@
+"""Giving way where no choice of planes and rotamers fits."""
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.packing.relax import BeadRelaxer
+from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
+
+__all__ = ["ClashReliever"]
+
+SEVERE: float = 0.045
+N_ROUNDS: int = 3
+N_STEPS: int = 40
+
+
+class ClashReliever(BeadRelaxer):
+    """A `BeadRelaxer` that also undoes severe overlaps where they are."""
+
+    def relieve(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        image: Tensor,
+        severe: float = SEVERE,
+        n_rounds: int = N_ROUNDS,
+        n_steps: int = N_STEPS,
+    ) -> Tensor:
+        """Move the surroundings of severe overlaps until there are none.
+
+        CA of a simulation come closer than any atoms could. All atoms near such
+        a place, CA too, give way by some tenths of an angstrom; everything else
+        stays as it is.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and segment.
+        neighbor_index : torch.Tensor, shape (F, R, K), int64
+            Nearest residues, -1 padded.
+        image : torch.Tensor, shape (F, R, K, 3)
+            Vectors to their nearest periodic image in nm.
+        severe : float
+            Overlap beyond the tolerance that is undone, in nm.
+        n_rounds, n_steps : int
+            Times such overlaps are looked for, and steps each time.
+
+        Returns
+        -------
+        torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        """
+        moved = positions
+        for _round in range(n_rounds):
+            pairs = self.shape.list_neighbors(
+                moved, residue_type, neighbor_index, image, -severe
+            )
+            # no residue overlaps itself severely
+            pairs = keep_pairs(pairs, pairs.first < pairs.second)
+            a, b, _contact, _shift = self.shape.list_contacts(
+                moved, residue_type, chain_index, pairs, -severe, 0.0
+            )
+            if a.numel() == 0:
+                break
+            bad = torch.zeros_like(moved[:, :, 0, 0], dtype=torch.bool).reshape(-1)
+            bad[torch.div(a, 14, rounding_mode="floor")] = True
+            bad[torch.div(b, 14, rounding_mode="floor")] = True
+            pairs = self.shape.list_neighbors(
+                moved, residue_type, neighbor_index, image, self.settings.skin
+            )
+            moved = self.relieve_places(
+                positions, moved, residue_type, chain_index, pairs, bad, n_steps
+            )
+        return moved
+
+    def relieve_places(
+        self,
+        built: Tensor,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        pairs: ResiduePairs,
+        bad: Tensor,
+        n_steps: int,
+    ) -> Tensor:
+        """Move what is near bad residues (F R,); the rest is left out."""
+        residues = positions.shape[1]
+        joined = has_next(chain_index).repeat(positions.shape[0])
+        one = pairs.frame * residues + pairs.first
+        two = pairs.frame * residues + pairs.second
+        # all that touch a bad residue, and two along the chain from there
+        mobile = bad.clone()
+        mobile[one[bad[two]]] = True
+        mobile[two[bad[one]]] = True
+        for _step in range(2):
+            mobile = grow_along(mobile, joined)
+        # what they are bonded to and touch is needed, too
+        pairs = keep_pairs(pairs, mobile[one] | mobile[two])
+        one = pairs.frame * residues + pairs.first
+        two = pairs.frame * residues + pairs.second
+        needed = grow_along(mobile, joined)
+        needed[one] = True
+        needed[two] = True
+        row = torch.nonzero(needed).squeeze(-1)
+        place = torch.zeros_like(needed, dtype=torch.int64)
+        place[row] = torch.arange(row.shape[0], device=row.device)
+        broken = torch.ones_like(row)
+        broken[1:] = (~joined[row[:-1]] | (row[1:] - row[:-1] > 1)).to(row.dtype)
+        start = built.reshape(-1, 14, 3).index_select(0, row).unsqueeze(0)
+        here = positions.reshape(-1, 14, 3).index_select(0, row).unsqueeze(0)
+        share = torch.zeros_like(here[0, :, :, 0])
+        share[:, 1] = 1.0
+        here = self.draw(
+            start,
+            here,
+            start[:, :, 1],
+            share,
+            residue_type[torch.remainder(row, residues)],
+            torch.cumsum(broken, 0),
+            ResiduePairs(
+                torch.zeros_like(one), place[one], place[two], pairs.shift
+            ),
+            n_steps,
+            mobile[row].unsqueeze(0),
+        )  # fmt: skip
+        flat = positions.reshape(-1, 14, 3).index_copy(0, row, here[0])
+        return flat.view_as(positions)
+
+
+def grow_along(chosen: Tensor, joined: Tensor) -> Tensor:
+    """Add the bonded neighbours of chosen residues (N,)."""
+    after = torch.roll(chosen & joined, 1, 0)
+    before = torch.roll(chosen, -1, 0) & joined
+    return chosen | after | before

@@ -1,0 +1,281 @@
+"""What holds the shape of residues while they move, and what they touch."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.packing.exclusions import (
+    compute_excluded_before,
+    compute_excluded_inside,
+)
+from openmm_backmap.packing.springs import (
+    BEFORE_PROLINE,
+    HAND_CENTERS,
+    PEPTIDE,
+    list_inner_pairs,
+)
+from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
+from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
+
+__all__ = ["ResiduePairs", "ShapeLists", "keep_pairs"]
+
+_ANGSTROM = 0.1
+
+
+class ResiduePairs(NamedTuple):
+    """Residues whose atoms may come near, ``first <= second``."""
+
+    frame: Tensor  # (P,) int64
+    first: Tensor  # (P,) int64
+    second: Tensor  # (P,) int64
+    shift: Tensor  # (P, 3) nm, added to the second it gives its image
+
+
+def keep_pairs(pairs: ResiduePairs, wanted: Tensor) -> ResiduePairs:
+    """Keep the pairs that are wanted (P,)."""
+    kept = torch.nonzero(wanted).squeeze(-1)
+    return ResiduePairs(
+        pairs.frame[kept], pairs.first[kept], pairs.second[kept], pairs.shift[kept]
+    )
+
+
+class ShapeLists(nn.Module):
+    """Lists the springs, hands, planes and contacts of all heavy atoms.
+
+    Parameters
+    ----------
+    clash_tolerance : float
+        Overlap in nm that costs nothing.
+    n_near : int
+        Neighbours of a residue searched for overlaps.
+    """
+
+    peptide: list[tuple[int, int, float]]
+    before_proline: list[tuple[int, int, float]]
+
+    def __init__(self, clash_tolerance: float, n_near: int) -> None:
+        super().__init__()
+        self.clash_tolerance = clash_tolerance
+        self.n_near = n_near
+        self.peptide = list(PEPTIDE)
+        self.before_proline = list(BEFORE_PROLINE)
+        inner = [list_inner_pairs(t) for t in range(N_TYPES)]
+        width = max(len(pairs) for pairs in inner)
+        pair = torch.full((N_TYPES, width, 2), -1, dtype=torch.int64)
+        stiffness = torch.zeros(N_TYPES, width)
+        radius = torch.zeros(N_TYPES, N_SLOTS)
+        polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
+        exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
+        sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
+        for t, pairs in enumerate(inner):
+            for k, (a, b, weight) in enumerate(pairs):
+                pair[t, k, 0], pair[t, k, 1] = a, b
+                stiffness[t, k] = weight
+            for name, slot in ATOM_SLOT[t].items():
+                exists[t, slot] = True
+                radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
+                polar[t, slot] = name[0] in "NOS"
+                sulfur[t, slot] = name == "SG"
+        before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
+        before[:, :, :5] = torch.tensor(compute_excluded_before())
+        center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
+        for name, slots in HAND_CENTERS.items():
+            center[RESIDUE_NAMES.index(name)] = torch.tensor(slots)
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("pair", pair, persistent=False)
+        self.register_buffer("stiffness", stiffness, persistent=False)
+        self.register_buffer("radius", radius, persistent=False)
+        self.largest = float(radius.max())
+        self.register_buffer("polar", polar, persistent=False)
+        self.register_buffer("exists", exists, persistent=False)
+        self.register_buffer("sulfur", sulfur, persistent=False)
+        inside = torch.tensor(compute_excluded_inside())
+        self.register_buffer("inside", inside, persistent=False)
+        self.register_buffer("before", before, persistent=False)
+
+    def list_bonds(
+        self, positions: Tensor, residue_type: Tensor, chain_index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs held at the distance they were built with: a, b, weight."""
+        frames, residues = positions.shape[0], positions.shape[1]
+        pair = self.pair[residue_type]
+        known = pair[..., 0] >= 0
+        row = torch.arange(residues, device=positions.device).unsqueeze(1) * 14
+        a = [(pair[..., 0] + row)[known]]
+        b = [(pair[..., 1] + row)[known]]
+        weight = [self.stiffness[residue_type][known]]
+        joined = torch.nonzero(has_next(chain_index)).squeeze(-1)
+        to_proline = joined[residue_type[joined + 1] == 14]
+        for first, second, stiff in self.peptide:
+            a.append(joined * 14 + first)
+            b.append((joined + 1) * 14 + second)
+            weight.append(torch.full_like(weight[0][:1], stiff).expand(len(joined)))
+        for first, second, stiff in self.before_proline:
+            a.append(to_proline * 14 + first)
+            b.append((to_proline + 1) * 14 + second)
+            weight.append(torch.full_like(weight[0][:1], stiff).expand(len(to_proline)))
+        base = torch.arange(frames, device=positions.device).unsqueeze(1)
+        base = base * (residues * 14)
+        return (
+            (torch.cat(a).unsqueeze(0) + base).reshape(-1),
+            (torch.cat(b).unsqueeze(0) + base).reshape(-1),
+            torch.cat(weight).repeat(frames),
+        )
+
+    def list_heights(
+        self, frames: int, residue_type: Tensor, chain_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Quadruples (N, 4) of hands and peptide planes; which are hands (N,)."""
+        residues = residue_type.shape[0]
+        row = torch.arange(residues, device=residue_type.device).unsqueeze(1) * 14
+        alpha = torch.tensor([1, 0, 2, 4], device=row.device) + row
+        alpha = alpha[residue_type != 7]
+        center = self.center[residue_type]
+        second = (center + row)[center[:, 0] >= 0]
+        joined = torch.nonzero(has_next(chain_index)).squeeze(-1).unsqueeze(1) * 14
+        plane = torch.tensor([15, 1, 2, 3], device=row.device) + joined
+        flat = torch.tensor([14, 1, 2, 3], device=row.device) + joined
+        index = torch.cat((alpha, second, plane, flat))
+        is_hand = torch.ones_like(index[:, 0], dtype=torch.bool)
+        is_hand[alpha.shape[0] + second.shape[0] :] = False
+        base = torch.arange(frames, device=row.device).view(-1, 1, 1) * (residues * 14)
+        return (index.unsqueeze(0) + base).reshape(-1, 4), is_hand.repeat(frames)
+
+    def list_neighbors(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        neighbor_index: Tensor,
+        image: Tensor,
+        skin: float,
+    ) -> ResiduePairs:
+        """Residue pairs whose atoms may come near, each with itself too.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type : torch.Tensor, shape (R,), int64
+            0 to 19.
+        neighbor_index : torch.Tensor, shape (F, R, K), int64
+            Nearest residues, -1 padded.
+        image : torch.Tensor, shape (F, R, K, 3)
+            Vectors to their nearest periodic image in nm.
+        skin : float
+            Added to the contact distances, in nm.
+
+        Returns
+        -------
+        ResiduePairs
+            Each pair once.
+        """
+        frames, residues = positions.shape[0], positions.shape[1]
+        # a sphere about all atoms of each residue
+        exists = self.exists[residue_type].to(positions.dtype).view(1, residues, 14, 1)
+        center = (positions * exists).sum(2) / exists.sum(2)
+        away = (positions - center.unsqueeze(2)) * exists
+        reach = torch.sqrt(away.square().sum(-1).amax(2))
+        k = min(neighbor_index.shape[2], self.n_near)
+        other = neighbor_index[:, :, :k]
+        index = torch.arange(residues, device=positions.device)
+        known = other > index.view(1, -1, 1)  # from the residue before
+        flat = other.clamp(min=0).reshape(frames, -1)
+        there = center.gather(1, flat.unsqueeze(2).expand(-1, -1, 3))
+        gap = there.view(frames, residues, k, 3) + image[:, :, :k]
+        gap = gap - center.unsqueeze(2)
+        limit = reach.gather(1, flat).view(frames, residues, k) + reach.unsqueeze(2)
+        limit = limit + (2.0 * self.largest - self.clash_tolerance + skin)
+        where = torch.nonzero(known & (gap.square().sum(-1) < limit * limit))
+        f, i = where[:, 0], where[:, 1]
+        own = torch.arange(frames * residues, device=positions.device)
+        own_frame = torch.div(own, residues, rounding_mode="floor")
+        own_residue = own - own_frame * residues
+        moved = image[f, i, where[:, 2]]
+        return ResiduePairs(
+            torch.cat((own_frame, f)),
+            torch.cat((own_residue, i)),
+            torch.cat((own_residue, other[f, i, where[:, 2]])),
+            torch.cat((torch.zeros_like(center).reshape(-1, 3), moved)),
+        )
+
+    def list_contacts(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        pairs: ResiduePairs,
+        skin: float,
+        polar_allowance: float = 0.02,
+        chunk: int = 1024,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Atom pairs that overlap or may come to.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and segment.
+        pairs : ResiduePairs
+            Where to look.
+        skin : float
+            Pairs this much (nm) beyond contact are listed too.
+        polar_allowance : float
+            Further overlap in nm that costs nothing between N, O and S.
+        chunk : int
+            Residue pairs at once.
+
+        Returns
+        -------
+        a, b : torch.Tensor, shape (N,), int64
+            Atoms as ``14 (frame R + residue) + slot``.
+        contact : torch.Tensor, shape (N,)
+            Distance in nm below which they overlap.
+        shift : torch.Tensor, shape (N, 3)
+            Of the second atom, nm.
+        """
+        residues = positions.shape[1]
+        joined = has_next(chain_index)
+        exists = self.exists[residue_type].view(1, residues, 14, 1)
+        # nothing is near what is not there
+        rows = positions.masked_fill(~exists, float("nan")).reshape(-1, 14, 3)
+        widest = 2.0 * self.largest - self.clash_tolerance + skin
+        a: list[Tensor] = []
+        b: list[Tensor] = []
+        contact: list[Tensor] = []
+        shifts: list[Tensor] = []
+        for begin in range(0, pairs.frame.shape[0], chunk):
+            end = begin + chunk
+            i, j = pairs.first[begin:end], pairs.second[begin:end]
+            base = pairs.frame[begin:end] * residues
+            move = pairs.shift[begin:end]
+            moved = rows.index_select(0, base + j) + move.unsqueeze(1)
+            here = rows.index_select(0, base + i)
+            square = torch.zeros(1, dtype=here.dtype, device=here.device)
+            for axis in range(3):
+                gap = here[:, :, None, axis] - moved[:, None, :, axis]
+                square = square + gap * gap
+            hit = torch.nonzero(square < widest * widest)
+            r, s, t = hit[:, 0], hit[:, 1], hit[:, 2]
+            i, j = i[r], j[r]
+            type_i, type_j = residue_type[i], residue_type[j]
+            limit = self.radius[type_i, s] + self.radius[type_j, t]
+            polar = self.polar[type_i, s] & self.polar[type_j, t]
+            limit = (
+                limit - self.clash_tolerance - polar_allowance * polar.to(limit.dtype)
+            )
+            same = i == j
+            excluded = same & (self.inside[type_i, s, t] | (s >= t))
+            follows = (j == i + 1) & joined[i]
+            excluded = excluded | (follows & self.before[type_j, t, s])
+            bridge = self.sulfur[type_i, s] & self.sulfur[type_j, t] & ~same
+            near = square[r, s, t] < (limit + skin).square()
+            kept = torch.nonzero(near & ~excluded & ~bridge).squeeze(-1)
+            r = r[kept]
+            a.append((base[r] + i[kept]) * 14 + s[kept])
+            b.append((base[r] + j[kept]) * 14 + t[kept])
+            contact.append(limit[kept])
+            shifts.append(move[r])
+        return torch.cat(a), torch.cat(b), torch.cat(contact), torch.cat(shifts)

@@ -1,0 +1,136 @@
+"""Severe overlaps give way where they are; all else stays to the bit."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.side_chain import build_side_chain_rows
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.metrics.bonds import compute_bond_fraction
+from openmm_backmap.metrics.chirality import compute_wrong_hands
+from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
+from openmm_backmap.metrics.layout import HeavyAtomLayout
+from openmm_backmap.packing.relieve import ClashReliever
+
+
+def build(case: SimpleNamespace, chi: Tensor) -> Tensor:
+    """Atoms (F, R, 14, 3) of a case with ideal side chains."""
+    frames, residues = case.backbone.shape[:2]
+    built = build_side_chain_rows(
+        case.backbone.reshape(-1, 5, 3),
+        case.residue_type.repeat(frames),
+        chi.expand(frames, -1, -1).reshape(-1, 4),
+        load_builder_tables(),
+    )
+    return built.view(frames, residues, 14, 3)
+
+
+def relieve(case: SimpleNamespace, positions: Tensor) -> Tensor:
+    """Relieve without a box."""
+    image = torch.zeros(*case.neighbor_index.shape, 3)
+    image = image[: len(positions)]
+    return ClashReliever().relieve(
+        positions,
+        case.residue_type,
+        case.chain_index,
+        case.neighbor_index[: len(positions)],
+        image,
+    )
+
+
+def lay_out(case: SimpleNamespace) -> HeavyAtomLayout:
+    """Layout of a case."""
+    return HeavyAtomLayout.from_residues(
+        case.residue_type.numpy(), case.chain_index.numpy()
+    )
+
+
+def find_severe(case: SimpleNamespace, positions: Tensor) -> list[np.ndarray]:
+    """Severe overlaps of every frame."""
+    return find_overlaps(positions.numpy(), lay_out(case), CLASH_OVERLAP)
+
+
+def turn_into_others(case: SimpleNamespace) -> Tensor:
+    """Native chi (1, R, 4) with three side chains turned into their neighbours."""
+    chi, n_turned = case.native_chi.clone(), 0
+    for k in torch.nonzero(case.chi_mask[0, :, 0]).flatten().tolist():
+        trial = case.native_chi.clone()
+        trial[0, k, 0] += 2.0
+        n_severe = len(find_severe(case, build(case, trial)[:1])[0])
+        if n_turned < 3 and 0 < n_severe < 4 and k % 3 == 0:
+            chi[0, k, 0] += 2.0
+            n_turned += 1
+    return chi
+
+
+def test_overlaps_give_way_and_the_rest_stays(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    before = build(case, turn_into_others(case))
+    assert sum(map(len, find_severe(case, before))) >= 3
+    after = relieve(case, before)
+    assert sum(map(len, find_severe(case, after))) == 0
+    moved = (after - before).norm(dim=-1)
+    assert 0.01 < float(moved.max()) < 0.2
+    still = moved[0].amax(1) == 0
+    assert int(still.sum()) > 20
+    layout = lay_out(case)
+    assert (
+        compute_bond_fraction(after.numpy(), layout, 0.1)[0]
+        >= (compute_bond_fraction(before.numpy(), layout, 0.1)[0])
+    )
+    assert (
+        compute_wrong_hands(after.numpy(), layout)[0]
+        == (compute_wrong_hands(before.numpy(), layout)[0])
+    )
+
+
+def test_frames_without_overlaps_are_left_alone(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case(2)
+    case.backbone[1] = case.backbone[0]
+    case.neighbor_index[1] = case.neighbor_index[0]
+    clean = relieve(case, build(case, case.native_chi))
+    assert sum(map(len, find_severe(case, clean))) == 0
+    chi = case.native_chi.repeat(2, 1, 1)
+    chi[1] = turn_into_others(case)[0]
+    both = build(case, chi)
+    both[0] = clean[0]
+    after = relieve(case, both)
+    assert torch.equal(after[0], both[0])
+    assert not torch.equal(after[1], both[1])
+    # and a frame does not depend on its batch
+    alone = SimpleNamespace(**vars(case))
+    alone.neighbor_index = case.neighbor_index[1:]
+    assert torch.equal(relieve(alone, both[1:])[0], after[1])
+
+
+def test_an_image_overlaps_as_its_residue_does(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    """A clash across the box is relieved as the same one inside."""
+    case = packing_case()
+    n = 30
+    first = build(case, case.native_chi)[:, :n]
+    # a copy of the chain whose CA 15 lies 0.4 nm from the first one's
+    shift = torch.tensor([0.0, 0.0, 0.4])
+    rows = torch.arange(n)
+    types = case.residue_type[:n].repeat(2)
+    chain = torch.cat((torch.zeros(n), torch.ones(n))).long()
+    box = torch.tensor([9.0, 0.0, 0.0])
+    near = torch.cat((rows + n, rows)).view(1, -1, 1)
+    results = []
+    for image in (torch.zeros(3), box):
+        both = torch.cat((first, first + shift - image), 1)
+        sign = torch.cat((torch.ones(n), -torch.ones(n))).view(1, -1, 1, 1)
+        moved = ClashReliever().relieve(both, types, chain, near, sign * image)
+        assert not torch.equal(moved, both)
+        results.append(
+            moved + torch.cat((0 * rows, 0 * rows + 1)).view(1, -1, 1, 1) * image
+        )
+    assert torch.allclose(results[0], results[1], atol=2e-4)
