@@ -11,6 +11,7 @@ import torch
 from openmm_backmap.backmapper_input import check_frame
 from openmm_backmap.backmapper_pieces import cut_frame
 from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.errors import BadOutputError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.geometry.periodic import minimum_image, unwrap_chains
@@ -242,16 +243,21 @@ class BatchRunner:
                 is_core = torch.from_numpy(piece.is_core)
                 core = residues[is_core]
                 for row in range(f * copies, (f + 1) * copies):
-                    found, trust = self.engine.run(
-                        torch.from_numpy(beads[f, piece.residues][None]),
-                        self._residue_type[residues],
-                        torch.from_numpy(piece.chain_index),
-                        torch.from_numpy(piece.neighbor_index[None]),
-                        torch.from_numpy(box[None]),
-                        None if noise is None else noise[row : row + 1, residues],
-                        **self._tell_template(residues),
-                        **self._exact,
-                    )
+                    try:
+                        found, trust = self.engine.run(
+                            torch.from_numpy(beads[f, piece.residues][None]),
+                            self._residue_type[residues],
+                            torch.from_numpy(piece.chain_index),
+                            torch.from_numpy(piece.neighbor_index[None]),
+                            torch.from_numpy(box[None]),
+                            None if noise is None else noise[row : row + 1, residues],
+                            **self._tell_template(residues),
+                            **self._exact,
+                        )
+                    except BadOutputError as error:
+                        # the model counted from the piece's first residue
+                        place = int(piece.residues[error.residue])
+                        raise BadOutputError(error.model, f, place) from error
                     heavy[row, core] = found[0].detach().cpu()[is_core]
                     confidence[row, core] = trust[0].detach().cpu()[is_core]
         return heavy, confidence

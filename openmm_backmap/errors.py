@@ -3,6 +3,7 @@
 __all__ = [
     "BackmapError",
     "BackmapWarning",
+    "BadOutputError",
     "DataError",
     "GeometryError",
     "InputError",
@@ -43,6 +44,25 @@ class GeometryError(BackmapError, ValueError):
 
 class ModelError(BackmapError, RuntimeError):
     """A model file is unknown, of another format, or gave bad output."""
+
+
+class BadOutputError(ModelError):
+    """Positions that a model gave are not finite.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    frame, residue : int
+        First such place, in the batch and in the frame.
+    """
+
+    def __init__(self, model: str, frame: int, residue: int) -> None:
+        super().__init__(
+            f"model {model}: positions of residue {residue} in frame {frame} of the "
+            "batch are not finite; look at the beads of that frame"
+        )
+        self.model, self.frame, self.residue = model, frame, residue
 
 
 class DataError(BackmapError, ValueError):

@@ -6,6 +6,7 @@ import pytest
 from openmm_backmap import Backmapper, CGFrame, CGTopology
 from openmm_backmap import backmapper_batch as batch_module
 from openmm_backmap.backmapper_pieces import cut_frame
+from openmm_backmap.errors import BadOutputError
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.metrics.summary import FrameChecker
 
@@ -110,3 +111,25 @@ def test_far_chains_come_out_the_same_in_pieces(crowd, monkeypatch) -> None:
     np.testing.assert_allclose(
         pieces.frames[0].confidence, whole.frames[0].confidence, atol=1e-3
     )
+
+
+def test_bad_output_is_named_by_its_place_in_the_frame(crowd, monkeypatch) -> None:
+    topology, beads, box = crowd
+    backmapper = Backmapper.from_topology(topology, "table", threads=1)
+    monkeypatch.setattr(batch_module, "_PIECE_RESIDUES", 200)
+    runner = backmapper._runner
+    runner.uncut_residues = 200
+    run, wanted = runner.engine.run, int(cut(crowd, 200)[0][1].residues[5])
+
+    def run_badly(positions, *rest, **more):
+        calls.append(len(positions))
+        if len(calls) == 2:
+            raise BadOutputError("table", 0, 5)
+        return run(positions, *rest, **more)
+
+    calls: list[int] = []
+    monkeypatch.setattr(runner.engine, "run", run_badly)
+    frame = CGFrame(beads, box, step=3)
+    with pytest.raises(BadOutputError, match=f"residue {wanted} in frame 0") as error:
+        backmapper.backmap_batch([frame])
+    assert error.value.residue == wanted

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from openmm_backmap.artifact.layout import compute_layout_hash
 from openmm_backmap.artifact.metadata import METADATA_FILE, ModelMetadata
-from openmm_backmap.errors import ModelError
+from openmm_backmap.errors import BadOutputError, ModelError
 
 __all__ = ["TorchScriptEngine", "save_torchscript"]
 
@@ -157,8 +157,5 @@ class TorchScriptEngine:
             frame, residue = torch.nonzero(~torch.isfinite(positions).all(-1).all(-1))[
                 0
             ].tolist()
-            raise ModelError(
-                f"model {self.metadata.name}: positions of residue {residue} in frame "
-                f"{frame} of the batch are not finite; look at the beads of that frame"
-            )
+            raise BadOutputError(self.metadata.name, frame, residue)
         return positions, confidence

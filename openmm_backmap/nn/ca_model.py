@@ -4,7 +4,7 @@ import math
 from typing import Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openmm_backmap.builder.backbone import build_backbone, has_next
 from openmm_backmap.builder.conditioning import find_cis, project_ca
@@ -13,6 +13,7 @@ from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.nn.template import (
     offer_cis,
     offer_planes,
@@ -28,8 +29,10 @@ __all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate", "estimate_noise"]
 CA_NOISE_WIDTH = 20
 """2 for the planes, 1 for the chain, 3 for ends, 4 for chi, 10 Gibbs sweeps."""
 
+FIRST_SWEEP = 10
 MAX_NOISE = 0.03
 NATIVE_SPREAD = 0.004
+NATIVE_BONDS = 8.0
 
 
 def estimate_noise(
@@ -38,6 +41,7 @@ def estimate_noise(
     chain_index: Tensor,
     native_spread: float = NATIVE_SPREAD,
     max_noise: float = MAX_NOISE,
+    native_bonds: float = NATIVE_BONDS,
 ) -> Tensor:
     """Noise of a CA trace, from how far its bonds are from 3.8 A.
 
@@ -53,20 +57,29 @@ def estimate_noise(
         Spread of real CA-CA bonds in nm, taken as no noise.
     max_noise : float
         Largest value, nm a coordinate (the largest of the training).
+    native_bonds : float
+        Bonds without noise that are counted with those of a segment, so that a
+        short one is not called noisy for one odd bond.
 
     Returns
     -------
     torch.Tensor, shape (F, R)
-        Noise in nm a coordinate, one value a frame. Noise of standard
+        Noise in nm a coordinate, one value a segment and frame. Noise of standard
         deviation s moves a bond's length by ``sqrt(2) s``.
     """
     bond = compute_distance(ca, torch.roll(ca, -1, 1))
     counts = (has_next(chain_index).unsqueeze(0) & ~is_cis).to(ca.dtype)
     off = (bond - 0.3805) * counts
-    mean_square = (off * off).sum(1) / counts.sum(1).clamp(min=1.0)
-    excess = (mean_square - native_spread * native_spread).clamp(min=0.0)
+    first = ~torch.roll(has_next(chain_index), 1, 0)
+    segment = torch.cumsum(first.to(torch.int64), 0) - 1
+    segment = segment.unsqueeze(0).expand(ca.shape[0], -1)
+    none = torch.zeros_like(off)
+    total = none.scatter_add(1, segment, off * off)
+    count = none.scatter_add(1, segment, counts)
+    spread = native_spread * native_spread
+    excess = (total - spread * count).clamp(min=0.0) / (count + native_bonds)
     sigma = torch.sqrt(0.5 * excess).clamp(max=max_noise)
-    return sigma.unsqueeze(1).expand(-1, ca.shape[1])
+    return sigma.gather(1, segment)
 
 
 def calibrate(value: Tensor, table: Tensor) -> Tensor:
@@ -90,7 +103,7 @@ def calibrate(value: Tensor, table: Tensor) -> Tensor:
     return table[low] * (1.0 - part) + table[low + 1] * part
 
 
-class CAModel(nn.Module):
+class CAModel(PackedModel):
     """The default model, in the contract of `openmm_backmap.artifact.engine`.
 
     Parameters
@@ -126,16 +139,14 @@ class CAModel(nn.Module):
         residues_at_once: int = 1024,
         planes: PlaneSettings | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(packer, FIRST_SWEEP, CA_NOISE_WIDTH)
         self.decoder = decoder
-        self.packer = packer
         # the network knows the Ramachandran map: the energy only breaks ties
         loose = PlaneSettings(angle_spread=0.10, ramachandran_weight=0.3)
         self.planes = loose if planes is None else planes
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
-        self.n_noise = CA_NOISE_WIDTH
         self.noise_width = CA_NOISE_WIDTH
         self.residues_at_once = residues_at_once
 
@@ -322,65 +333,6 @@ class CAModel(nn.Module):
             )
         return backbone, chi, log_p
 
-    def forward(
-        self,
-        bead_positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        neighbor_index: Tensor,
-        box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-        template: Optional[Tensor] = None,  # noqa: UP045
-        exact: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
-        return self.backmap(
-            bead_positions,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            noise,
-            None,
-            template,
-            exact,
-        )
-
-    def backmap(
-        self,
-        bead_positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        neighbor_index: Tensor,
-        box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-        hints: Optional[BeadHints] = None,  # noqa: UP045
-        template: Optional[Tensor] = None,  # noqa: UP045
-        exact: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap with what other beads tell of CA, the first one."""
-        backbone, chi, log_p = self.propose(
-            bead_positions,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            noise,
-            hints,
-            template,
-            exact,
-        )
-        sweeps: Optional[Tensor] = None  # noqa: UP045
-        if noise is not None:
-            sweeps = noise[..., 10 : self.n_noise]
-        _, positions, confidence = self.packer(
-            backbone,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            chi,
-            log_p,
-            sweeps,
-        )
-        return positions, calibrate(confidence, self.calibration)
+    def rate(self, confidence: Tensor) -> Tensor:
+        """Calibrated confidence."""
+        return calibrate(confidence, self.calibration)

@@ -2,12 +2,13 @@
 
 from typing import Optional
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.conditioning import find_cis, project_ca
 from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
+from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
 from openmm_backmap.nn.template import (
@@ -23,9 +24,10 @@ __all__ = ["TABLE_NOISE_WIDTH", "TableModel"]
 
 TABLE_NOISE_WIDTH = 14
 """1 for the peptide units, 4 for the chi, 9 for the Gibbs sweeps."""
+FIRST_SWEEP = 5
 
 
-class TableModel(nn.Module):
+class TableModel(PackedModel):
     """The rule-based baseline that networks must beat.
 
     Parameters
@@ -55,10 +57,9 @@ class TableModel(nn.Module):
         ramachandran: Tensor,
         planes: PlaneSettings | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(packer, FIRST_SWEEP, TABLE_NOISE_WIDTH)
         self.peptides = peptides
         self.library = library
-        self.packer = packer
         self.planes = PlaneSettings() if planes is None else planes
         self.register_buffer("end_torsion", end_torsion)
         self.register_buffer("ramachandran", ramachandran)
@@ -177,66 +178,3 @@ class TableModel(nn.Module):
                 hints, backbone, residue_type, chi, log_p, self.packer.builder()
             )
         return backbone, chi, log_p
-
-    def forward(
-        self,
-        bead_positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        neighbor_index: Tensor,
-        box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-        template: Optional[Tensor] = None,  # noqa: UP045
-        exact: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
-        return self.backmap(
-            bead_positions,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            noise,
-            None,
-            template,
-            exact,
-        )
-
-    def backmap(
-        self,
-        bead_positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        neighbor_index: Tensor,
-        box: Tensor,
-        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
-        hints: Optional[BeadHints] = None,  # noqa: UP045
-        template: Optional[Tensor] = None,  # noqa: UP045
-        exact: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Backmap with what other beads tell of CA, the first one."""
-        backbone, chi, log_p = self.propose(
-            bead_positions,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            noise,
-            hints,
-            template,
-            exact,
-        )
-        sweeps: Optional[Tensor] = None  # noqa: UP045
-        if noise is not None:
-            sweeps = noise[..., 5:]
-        _, positions, confidence = self.packer(
-            backbone,
-            residue_type,
-            chain_index,
-            neighbor_index,
-            box,
-            chi,
-            log_p,
-            sweeps,
-        )
-        return positions, confidence

@@ -151,6 +151,21 @@ def test_noise_is_estimated_from_bonds(protein: SimpleNamespace, sigma: float) -
     assert float(found.mean()) == pytest.approx(sigma, abs=0.003)
 
 
+def test_noise_of_a_chain_is_its_own(protein: SimpleNamespace) -> None:
+    rng = np.random.default_rng(3)
+    ca = torch.from_numpy(protein.positions[:1, :, 1])
+    n = ca.shape[1]
+    shaken = ca + torch.from_numpy(rng.normal(0, 0.02, ca.shape)).float()
+    both = torch.cat((ca, shaken + 5.0, ca[:, :3]), 1)
+    chain = torch.cat((torch.zeros(n), torch.ones(n), torch.full((3,), 2.0))).long()
+    cis = torch.zeros(both.shape[:2], dtype=torch.bool)
+    found = estimate_noise(both, cis, chain)[0]
+    alone = estimate_noise(ca, cis[:, :n], chain[:n])[0]
+    assert torch.equal(found[:n], alone)
+    assert float(found[n]) == pytest.approx(0.02, abs=0.004)
+    assert float(found[-1]) < 0.003
+
+
 @torch.no_grad()
 def test_bonds_are_whole_even_on_a_noisy_trace(
     model: CAModel, protein: SimpleNamespace

@@ -1,0 +1,100 @@
+"""What all models share: proposals first, the packing after them."""
+
+from typing import Optional
+
+from torch import Tensor, nn
+
+from openmm_backmap.nn.bead_hints import BeadHints
+from openmm_backmap.packing.pack import Packer
+
+__all__ = ["PackedModel"]
+
+
+class PackedModel(nn.Module):
+    """A model that proposes side chains on a backbone and packs them.
+
+    A model has a method ``propose`` with the arguments of `backmap`, which gives
+    the backbone (F, R, 5, 3), candidate chi (F, R, C, 4) and their log p (F, R, C).
+
+    Parameters
+    ----------
+    packer : Packer
+        The shared packing.
+    first_sweep : int
+        Noise column from which on the noise drives the packing.
+    n_noise : int
+        Noise columns of proposals and packing together.
+    """
+
+    def __init__(self, packer: Packer, first_sweep: int, n_noise: int) -> None:
+        super().__init__()
+        self.packer = packer
+        self.first_sweep = first_sweep
+        self.n_noise = n_noise
+
+    def rate(self, confidence: Tensor) -> Tensor:
+        """Confidence as it is shown, from that of the packing."""
+        return confidence
+
+    def forward(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
+        return self.backmap(
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            None,
+            template,
+            exact,
+        )
+
+    def backmap(
+        self,
+        bead_positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        noise: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        hints: Optional[BeadHints] = None,  # noqa: UP045
+        template: Optional[Tensor] = None,  # noqa: UP045
+        exact: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Backmap with what other beads tell of CA, the first one."""
+        backbone, chi, log_p = self.propose(
+            bead_positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            noise,
+            hints,
+            template,
+            exact,
+        )
+        sweeps: Optional[Tensor] = None  # noqa: UP045
+        if noise is not None:
+            sweeps = noise[..., self.first_sweep : self.n_noise]
+        _, positions, confidence = self.packer(
+            backbone,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            box,
+            chi,
+            log_p,
+            sweeps,
+        )
+        return positions, self.rate(confidence)
