@@ -56,7 +56,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--mix",
         type=Path,
         metavar="RUN",
-        help="average the weights with those of a run that started from this one",
+        nargs="+",
+        default=(),
+        help="average the weights with those of runs that started from this one",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")

@@ -1,5 +1,6 @@
 """From a run folder to a trained network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -50,35 +51,37 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     return network.eval().requires_grad_(False)
 
 
-def mix_networks(first: TorsionHeads, second: TorsionHeads) -> TorsionHeads:
-    """Average two networks' weights, of which one was trained on from the other.
+def mix_networks(networks: Sequence[TorsionHeads]) -> TorsionHeads:
+    """Average the weights of networks that were trained on from one of them.
 
-    Wortsman et al., CVPR 2022 (WiSE-FT): half way between a network and its
-    fine-tuned copy it often does better than either on both kinds of data.
+    Wortsman et al., PMLR 162:23965 (ICML 2022, model soups) and CVPR 2022
+    (WiSE-FT): such an average often does better than any of its parts.
 
     Parameters
     ----------
-    first, second : TorsionHeads
+    networks : sequence of TorsionHeads
         Of one configuration.
 
     Returns
     -------
     TorsionHeads
-        `first`, changed.
+        The first one, changed.
 
     Raises
     ------
     DataError
         If they do not have the same weights.
     """
-    one, two = first.state_dict(), second.state_dict()
-    if {k: v.shape for k, v in one.items()} != {k: v.shape for k, v in two.items()}:
+    states = [network.state_dict() for network in networks]
+    shapes = [{k: v.shape for k, v in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes):
         raise DataError(
-            "the two runs' networks differ in size: only a run and one that "
-            "started from it ([model] start) can be mixed"
+            "the runs' networks differ in size: only a run and those that started "
+            "from it ([model] start) can be mixed"
         )
-    first.load_state_dict({k: torch.lerp(one[k], two[k], 0.5) for k in one})
-    return first
+    mean = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
+    networks[0].load_state_dict(mean)
+    return networks[0]
 
 
 def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | str]]:

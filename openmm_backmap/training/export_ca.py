@@ -37,15 +37,15 @@ PARITY_TOLERANCE = 1e-4
 """Largest difference in nm between eager and scripted atoms."""
 
 
-def make_ca_model(run: Path | str, mix: Path | str | None = None) -> CAModel:
+def make_ca_model(run: Path | str, mix: Sequence[Path | str] = ()) -> CAModel:
     """Put a run's averaged network into its model, without any fit.
 
     Parameters
     ----------
     run : pathlib.Path or str
         Run folder or checkpoint.
-    mix : pathlib.Path or str, optional
-        A second run of "ca", see `mix_networks`.
+    mix : sequence of pathlib.Path or str
+        Further runs of "ca", see `mix_networks`.
 
     Returns
     -------
@@ -64,8 +64,8 @@ def make_ca_model(run: Path | str, mix: Path | str | None = None) -> CAModel:
 
         return make_vae_model(run, energy.clone())
     network = load_network(run)
-    if mix is not None:
-        network = mix_networks(network, load_network(mix))
+    if mix:
+        network = mix_networks([network, *map(load_network, mix)])
     return CAModel(
         CADecoder(network),
         Packer(),
@@ -163,7 +163,7 @@ def export_ca(
     n_entries: int = 800,
     seed: int = 0,
     packing: Path | str | None = None,
-    mix: Path | str | None = None,
+    mix: Sequence[Path | str] = (),
     metrics: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
@@ -185,8 +185,8 @@ def export_ca(
     packing : pathlib.Path or str, optional
         A model file whose pair energy is taken over instead of fitting one: of
         an earlier export of the same run, or of a like network.
-    mix : pathlib.Path or str, optional
-        A second run of "ca", whose weights are averaged with the first's.
+    mix : sequence of pathlib.Path or str
+        Further runs of "ca", whose weights are averaged with the first's.
     metrics : dict, optional
         What was measured elsewhere, for the metadata.
     report : callable, optional
@@ -215,9 +215,10 @@ def export_ca(
     module = BeadModel(model).eval()
     wanted = ("steps", "residues", "seconds")
     training: dict[str, Any] = {k: info[k] for k in wanted}
-    if mix is not None:
-        other = load_run_info(mix)[1]
-        training["mixed_with"] = {k: other[k] for k in (*wanted, "data_hash")}
+    if mix:
+        others = [load_run_info(other)[1] for other in mix]
+        keys = (*wanted, "data_hash")
+        training["mixed_with"] = [{k: other[k] for k in keys} for other in others]
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,

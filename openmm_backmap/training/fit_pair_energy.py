@@ -314,10 +314,10 @@ def fit_pair_energy(
             (loss + penalty * flat.square().sum()).backward()
             optimizer.step()
             schedule.step()
-            total += float(loss) / len(batches)
+            total += float(loss.detach()) / len(batches)
     table = flat.detach().view(n_types, n_types, n_bins)
     upper = torch.triu(torch.ones(n_types, n_types)).unsqueeze(2)
     table = table * upper
     strict = torch.triu(torch.ones(n_types, n_types), diagonal=1).unsqueeze(2)
     table = table + (table * strict).transpose(0, 1)
-    return table, float(log_p_weight), total
+    return table, float(log_p_weight.detach()), total

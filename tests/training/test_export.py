@@ -59,7 +59,7 @@ def test_fitted_packing_is_taken_over_from_a_model_file(
         copy_packing(model, tmp_path / "none.pt")
 
 
-def test_two_runs_are_mixed_half_and_half(
+def test_runs_are_mixed_in_equal_parts(
     make_config: Callable[..., TrainingConfig], tmp_path: Path
 ) -> None:
     for name, steps in (("a", 1), ("b", 3)):
@@ -67,10 +67,13 @@ def test_two_runs_are_mixed_half_and_half(
     first, second = load_network(tmp_path / "a"), load_network(tmp_path / "b")
     a, b = dict(first.state_dict()), dict(second.state_dict())
     wanted = {k: 0.5 * (a[k] + b[k]) for k in a}
-    mixed = make_ca_model(tmp_path / "a", tmp_path / "b").decoder.network
+    mixed = make_ca_model(tmp_path / "a", [tmp_path / "b"]).decoder.network
     for name, value in mixed.state_dict().items():
         torch.testing.assert_close(value, wanted[name])
+    three = mix_networks([load_network(tmp_path / name) for name in "abb"])
+    for name, value in three.state_dict().items():
+        torch.testing.assert_close(value, (a[name] + 2.0 * b[name]) / 3.0)
     config = make_config(total_steps=1)
     wider = dataclasses.replace(config.model, width=2 * config.model.width)
     with pytest.raises(DataError, match="differ in size"):
-        mix_networks(first, build_network(wider))
+        mix_networks([first, build_network(wider)])

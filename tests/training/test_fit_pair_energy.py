@@ -5,6 +5,7 @@ import torch
 
 from openmm_backmap.packing.pair_energy import N_DISTANCE_BINS
 from openmm_backmap.packing.tables import N_ATOM_TYPES
+from openmm_backmap.training.fit_packing import forget
 from openmm_backmap.training.fit_pair_energy import PairCounts, fit_pair_energy
 
 N_FEATURES = 6
@@ -57,3 +58,16 @@ def test_fit_recovers_the_energy_and_the_weight_of_log_p(
     used = used.view_as(table)
     # pairs never seen keep an energy of zero
     assert not table[~(used | used.transpose(0, 1))].any()
+
+
+def test_a_network_forgets_while_its_candidates_are_counted() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.1)).eval()
+    x = torch.ones(1, 4)
+    sure = network(x)
+    with forget(network, 0.8):
+        outs = torch.stack([network(x) for _ in range(200)])
+        assert 0.7 < float((outs == 0).float().mean()) < 0.9
+    assert torch.equal(network(x), sure)
+    assert network[1].p == 0.1 and not network[1].training
+    with forget(object(), 0.8):  # nothing to do for a model without a network
+        pass
