@@ -260,10 +260,10 @@ def _compute_loss(batch: PairCounts, table: Tensor, log_p_weight: Tensor) -> Ten
 def fit_pair_energy(
     cases: Sequence[PairCounts],
     *,
-    n_epochs: int = 40,
+    n_epochs: int = 20,
     batch_size: int = 8,
     learning_rate: float = 0.02,
-    penalty: float = 1e-5,
+    penalty: float = 1e-6,
     seed: int = 0,
 ) -> tuple[Tensor, float, float]:
     """Fit the pair energy and the weight of log p.

@@ -81,3 +81,7 @@ def test_the_shipped_recipe_is_a_valid_configuration() -> None:
     assert first.n_layers == second.n_layers == 5
     assert second.width > first.width
     assert Path(second.start).name == "ca"
+    third = load_config(root / "examples" / "train_ca_gaps.toml")
+    assert third.model.width == second.width
+    assert Path(third.model.start).name == "ca_wide"
+    assert 0.0 < third.data.gap_share < 1.0 and third.model.type_dropout > 0.0
