@@ -88,9 +88,12 @@ def test_pieces_give_the_atoms_of_the_whole_frame(crowd, monkeypatch, samples) -
     pieces = backmapper.backmap_batch([frame], samples)
     moved = np.linalg.norm(pieces.heavy - whole.heavy, axis=-1)
     # the backbone sees the same neighbours; a side chain may be chosen anew where
-    # the neighbour of a neighbour is missing, more so where a sample draws it
-    assert moved[:, :, :4].max() < 1e-3
-    assert (moved.max(axis=-1) > 0.01).mean() < (0.02 if samples is None else 0.25)
+    # the neighbour of a neighbour is missing, more so where a sample draws it, and
+    # where it overlaps severely the backbone gives way to it
+    share = 0.02 if samples is None else 0.25
+    assert (moved.max(axis=-1) > 0.01).mean() < share
+    assert (moved[:, :, :4].max(axis=-1) > 1e-3).mean() < share
+    assert moved[:, :, :4].max() < 0.1
     figures = FrameChecker.from_topology(topology).check(pieces.heavy, box[None])
     assert (figures["bond_fraction"] == 1.0).all()
     assert (figures["peptide_fraction"] == 1.0).all()
