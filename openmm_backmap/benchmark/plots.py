@@ -181,7 +181,7 @@ def plot_run(
     figure = Figure(figsize=(11.0, 8.2), dpi=150)
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
-        2, 2, height_ratios=[2.1, 1.0], left=0.07, right=0.98, top=0.92, bottom=0.07,
+        2, 2, height_ratios=[2.1, 1.0], left=0.09, right=0.98, top=0.92, bottom=0.07,
         hspace=0.16, wspace=0.16,
     )  # fmt: skip
     top = [figure.add_subplot(grid[0, k]) for k in range(2)]

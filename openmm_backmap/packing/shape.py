@@ -242,10 +242,11 @@ class ShapeLists(nn.Module):
         # nothing is near what is not there
         rows = positions.masked_fill(~exists, float("nan")).reshape(-1, 14, 3)
         widest = 2.0 * self.largest - self.clash_tolerance + skin
-        a: list[Tensor] = []
-        b: list[Tensor] = []
-        contact: list[Tensor] = []
-        shifts: list[Tensor] = []
+        # there may be no pair at all
+        a: list[Tensor] = [pairs.frame[:0]]
+        b: list[Tensor] = [pairs.frame[:0]]
+        contact: list[Tensor] = [pairs.shift[:0, 0]]
+        shifts: list[Tensor] = [pairs.shift[:0]]
         for begin in range(0, pairs.frame.shape[0], chunk):
             end = begin + chunk
             i, j = pairs.first[begin:end], pairs.second[begin:end]

@@ -134,3 +134,12 @@ def test_an_image_overlaps_as_its_residue_does(
             moved + torch.cat((0 * rows, 0 * rows + 1)).view(1, -1, 1, 1) * image
         )
     assert torch.allclose(results[0], results[1], atol=2e-4)
+
+
+def test_residues_without_neighbours_are_left_alone(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    positions = build(case, case.native_chi)
+    case.neighbor_index = torch.full_like(case.neighbor_index, -1)
+    assert torch.equal(relieve(case, positions), positions)
