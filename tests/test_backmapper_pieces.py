@@ -77,10 +77,13 @@ def test_a_chain_longer_than_a_piece_is_not_cut(crowd) -> None:
     assert [piece.is_core.sum() for piece in pieces] == [97] * 8
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("samples", [None, 2])
-def test_pieces_give_the_atoms_of_the_whole_frame(crowd, monkeypatch, samples) -> None:
+def test_pieces_give_the_atoms_of_the_whole_frame(
+    crowd, monkeypatch, samples, exact
+) -> None:
     topology, beads, box = crowd
-    backmapper = Backmapper.from_topology(topology, "table", threads=1)
+    backmapper = Backmapper.from_topology(topology, "table", threads=1, exact_ca=exact)
     frame = CGFrame(beads, box, step=3)
     whole = backmapper.backmap_batch([frame], samples)
     monkeypatch.setattr(batch_module, "_PIECE_RESIDUES", 200)
@@ -88,12 +91,19 @@ def test_pieces_give_the_atoms_of_the_whole_frame(crowd, monkeypatch, samples) -
     pieces = backmapper.backmap_batch([frame], samples)
     moved = np.linalg.norm(pieces.heavy - whole.heavy, axis=-1)
     # the backbone sees the same neighbours; a side chain may be chosen anew where
-    # the neighbour of a neighbour is missing, more so where a sample draws it, and
-    # where it overlaps severely the backbone gives way to it
-    share = 0.02 if samples is None else 0.25
-    assert (moved.max(axis=-1) > 0.01).mean() < share
-    assert (moved[:, :, :4].max(axis=-1) > 1e-3).mean() < share
-    assert moved[:, :, :4].max() < 0.1
+    # the neighbour of a neighbour is missing, more so where a sample draws it
+    assert (moved.max(axis=-1) > 0.01).mean() < (0.02 if samples is None else 0.25)
+    turned = moved[:, :, :4].max(axis=-1) > 1e-3
+    if samples is None or exact:
+        assert not turned.any()
+    # unless CA are exact, backbones give way to side chains that overlap severely,
+    # so they may differ beside a side chain that was chosen anew, and nowhere else
+    ca = whole.heavy[:, :, 1]
+    for f, r in np.argwhere(turned):
+        gap = ca[f] - ca[f, r]
+        gap -= np.diag(box) * np.round(gap / np.diag(box))
+        near = np.linalg.norm(gap, axis=-1) < 1.2
+        assert moved[f, near, 5:].max() > 0.01
     figures = FrameChecker.from_topology(topology).check(pieces.heavy, box[None])
     assert (figures["bond_fraction"] == 1.0).all()
     assert (figures["peptide_fraction"] == 1.0).all()

@@ -285,6 +285,17 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
             "'float32' or 'bfloat16'"
         )
     model = config.model
+    shares = {
+        "[data] noise_share": config.data.noise_share,
+        "[data] neighbor_dropout": config.data.neighbor_dropout,
+        "[data] gap_share": config.data.gap_share,
+        "[model] dropout": model.dropout,
+        "[model] withheld": model.withheld,
+        "[model] type_dropout": model.type_dropout,
+    }
+    for name, share in shares.items():
+        if not 0.0 <= share <= 1.0:
+            raise DataError(f"{where} {name} = {share}: wanted 0 to 1, a probability")
     if model.name not in ("ca", "vae"):
         raise DataError(f"{where} [model]: name = {model.name!r}, wanted 'ca' or 'vae'")
     if model.name == "ca" and model.vae != VAEConfig():

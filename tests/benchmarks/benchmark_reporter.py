@@ -1,4 +1,4 @@
-"""What a BackmapReporter costs a running simulation.
+"""What a BackmapReporter costs a running simulation (Linux only).
 
     python tests/benchmarks/benchmark_reporter.py [go calvados report] [--steps 20000]
 

@@ -33,6 +33,8 @@ def test_integers_are_taken_for_floats() -> None:
         ({**MINIMAL, "model": {"width": 30, "n_heads": 4}}, "n_heads must divide"),
         ({**MINIMAL, "model": {"name": "xyz"}}, "name = 'xyz'"),
         ({"optimizer": {"total_steps": 1, "precision": "half"}}, "precision"),
+        ({**MINIMAL, "data": {"gap_share": 2.0}}, r"gap_share = 2.0: wanted 0 to 1"),
+        ({**MINIMAL, "model": {"type_dropout": -0.1}}, "type_dropout = -0.1"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict, message: str) -> None:
