@@ -12,7 +12,7 @@ from openmm_backmap.artifact.engine import load_engine
 from openmm_backmap.artifact.metadata import ModelMetadata
 from openmm_backmap.artifact.packaged import find_model
 from openmm_backmap.artifact.torchscript import save_torchscript
-from openmm_backmap.errors import ModelError
+from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CAModel
@@ -53,12 +53,19 @@ def make_ca_model(run: Path | str, mix: Sequence[Path | str] = ()) -> CAModel:
         Or its kind for `vae`, without the encoder. With no pair energy and an
         identity calibration. The Ramachandran energy of the planes is that of the
         packaged `table` model.
+
+    Raises
+    ------
+    DataError
+        If a checkpoint cannot be read, or the runs cannot be mixed.
     """
     config, _ = load_run_info(run)
     table = torch.jit.load(str(find_model("table")))
     ramachandran = dict(table.named_buffers())
     energy = next(v for k, v in ramachandran.items() if k.endswith("ramachandran"))
     if config.model.name == "vae":
+        if mix:
+            raise DataError(f"run {run} is of 'vae': only runs of 'ca' can be mixed")
         # e3nn is loaded only where it is wanted
         from openmm_backmap.training.export_vae import make_vae_model
 

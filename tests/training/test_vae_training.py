@@ -122,6 +122,8 @@ def test_a_model_file_holds_neither_encoder_nor_e3nn(
     tmp_path: Path,
 ) -> None:
     Trainer(make_vae_config(2), tmp_path / "run").run()
+    with pytest.raises(DataError, match="only runs of 'ca' can be mixed"):
+        make_ca_model(tmp_path / "run", [tmp_path / "run"])
     model = make_ca_model(tmp_path / "run")
     assert model.noise_width == 26
     module = BeadModel(model).eval()
