@@ -8,6 +8,7 @@ __all__ = [
     "Surroundings",
     "compute_image_shift",
     "find_surroundings",
+    "keep_touching",
     "list_both_directions",
 ]
 
@@ -124,6 +125,33 @@ def find_surroundings(
         second=second.index_select(0, kept),
         shift=shift.index_select(1, kept),
         n_residues=n_residues,
+    )
+
+
+def keep_touching(near: Surroundings, chosen: torch.Tensor) -> Surroundings:
+    """Keep the residue pairs of which one at least is chosen.
+
+    Parameters
+    ----------
+    near : Surroundings
+        Residue pairs.
+    chosen : torch.Tensor, shape (G,), bool
+        Residues.
+
+    Returns
+    -------
+    Surroundings
+    """
+    one = chosen.index_select(0, near.first)
+    two = chosen.index_select(0, near.second)
+    kept = torch.nonzero(one | two).flatten()
+    return Surroundings(
+        residue_type=near.residue_type,
+        follows=near.follows,
+        first=near.first.index_select(0, kept),
+        second=near.second.index_select(0, kept),
+        shift=near.shift.index_select(1, kept),
+        n_residues=near.n_residues,
     )
 
 

@@ -11,7 +11,7 @@ __all__ = ["ClashReliever"]
 
 SEVERE: float = 0.045
 N_ROUNDS: int = 3
-N_STEPS: int = 40
+N_STEPS: int = 24
 
 
 class ClashReliever(BeadRelaxer):

@@ -15,6 +15,7 @@ from openmm_backmap.packing.clash import compute_overlap
 from openmm_backmap.packing.close_points import find_point_pairs
 from openmm_backmap.packing.contacts import (
     Surroundings,
+    keep_touching,
     list_both_directions,
 )
 from openmm_backmap.packing.interactions import (
@@ -312,8 +313,13 @@ def repair_side_chains(
     number = torch.arange(n_groups, device=chi.device)
     number = torch.remainder(number, n_residues)
     first, second, _ = list_both_directions(near)
+    watched = near
+    ever = torch.zeros_like(fixed)
     for turn in range(n_rounds):
-        bad = find_bad_residues(positions, backbone_points, near, tables, limit)
+        bad = find_bad_residues(positions, backbone_points, watched, tables, limit)
+        # only what was bad moves, and nothing becomes bad far from it
+        ever = ever | bad
+        watched = keep_touching(near, ever)
         bad = bad & ~fixed
         # among bad neighbours the highest number moves, next round the lowest
         rank = number + 1 if turn % 2 == 0 else n_residues - number

@@ -11,6 +11,7 @@ from openmm_backmap.packing.close_points import expand_rows, find_point_pairs
 from openmm_backmap.packing.contacts import (
     compute_image_shift,
     find_surroundings,
+    keep_touching,
     list_both_directions,
 )
 
@@ -112,3 +113,9 @@ def test_each_residue_pair_is_listed_once() -> None:
     both = set(zip(first.tolist(), second.tolist(), strict=True))
     assert both == expected | {(j, i) for i, j in expected}
     assert near.follows.tolist() == [False, True, False, True, True] * 2
+    chosen = torch.zeros(2 * n, dtype=torch.bool)
+    chosen[[1, n + 4]] = True
+    touching = keep_touching(near, chosen)
+    kept = set(zip(touching.first.tolist(), touching.second.tolist(), strict=True))
+    assert kept == {(0, 1), (1, 2), (n + 3, n + 4)}
+    assert touching.shift.shape == (3, 3)
