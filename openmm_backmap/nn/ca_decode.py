@@ -120,7 +120,7 @@ class CADecoder(nn.Module):
         return alpha, twist, end_torsion
 
     def spread_planes(
-        self, h: Tensor, is_cis: Tensor, step: float = 0.12
+        self, h: Tensor, is_cis: Tensor, step: float = 0.12, n_spread: int = 1
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest planes of every unit and planes a little beside them.
 
@@ -132,12 +132,14 @@ class CADecoder(nn.Module):
             Cis units.
         step : float
             How far beside a peak the further candidates stand, in radians.
+        n_spread : int
+            Peaks S that have such candidates, the likeliest first.
 
         Returns
         -------
-        alpha, twist, log_p : torch.Tensor, shape (F, R, 9)
-            Three peaks of the C azimuth, each with a plane on either side whose
-            log p falls as the distribution does; twist at its likeliest.
+        alpha, twist, log_p : torch.Tensor, shape (F, R, 3 + 2 S)
+            Three peaks of the C azimuth, the first ones with a plane on either side
+            whose log p falls as the distribution does; twist at its likeliest.
         """
         n_frames, n = h.shape[0], h.shape[1]
         logits = self._alpha_logits(h, is_cis)
@@ -149,9 +151,12 @@ class CADecoder(nn.Module):
         alphas: list[Tensor] = []
         log_ps: list[Tensor] = []
         for offset in (0.0, -step, step):
-            alphas.append(peak + offset)
-            beside = torch.gather(density, 1, bin_of(peak + offset, n_bins))
-            log_ps.append(mass + (beside - top).clamp(max=0.0))
+            kept = peak.shape[1] if offset == 0.0 else n_spread
+            moved = peak[:, :kept] + offset
+            alphas.append(moved)
+            beside = torch.gather(density, 1, bin_of(moved, n_bins))
+            lost = (beside - top[:, :kept]).clamp(max=0.0)
+            log_ps.append(mass[:, :kept] + lost)
         alpha = torch.cat(alphas, 1).view(n_frames, n, -1)
         twists: list[Tensor] = []
         for k in range(alpha.shape[2]):

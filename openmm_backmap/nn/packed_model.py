@@ -5,6 +5,8 @@ from typing import Optional
 from torch import Tensor, nn
 
 from openmm_backmap.nn.bead_hints import BeadHints
+from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.pack import Packer
 
 __all__ = ["PackedModel"]
@@ -97,4 +99,15 @@ class PackedModel(nn.Module):
             log_p,
             sweeps,
         )
+        if hints is None:
+            ca = positions[:, :, 1]
+            image = compute_image_shift(ca, chain_index, neighbor_index, box)
+            positions = turn_carboxylates(
+                positions,
+                residue_type,
+                chain_index,
+                neighbor_index,
+                image,
+                self.packer.tables(),
+            )
         return positions, self.rate(confidence)

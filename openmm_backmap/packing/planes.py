@@ -40,6 +40,10 @@ class PlaneSettings(NamedTuple):
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
+    proline_phi: float = -1.15  # radians, where its ring is without strain
+    proline_slack: float = 0.35  # radians on either side that cost nothing
+    proline_spread: float = 0.10  # radians beyond that
+    proline_ceiling: float = 60.0  # nats
     clash_slope: float = 320.0  # nats per nm of overlap
     clash_ceiling: float = 40.0  # nats an atom pair; must outweigh a sure model
     n_rounds: int = 2  # passes over the chain; later ones see all other chains
@@ -101,6 +105,12 @@ def _meeting_energy(
     log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
     log_p = log_p.clamp(min=settings.ramachandran_floor)
     energy = 0.5 * strain * strain - settings.ramachandran_weight * log_p
+    # the ring of a proline would run into the residue before it
+    away = torch.remainder(phi - settings.proline_phi + math.pi, 2.0 * math.pi)
+    away = (away - math.pi).abs() - settings.proline_slack
+    away = away.clamp(min=0.0) / settings.proline_spread
+    ring = (0.5 * away * away).clamp(max=settings.proline_ceiling)
+    energy = energy + ring * (kind == 2).to(ring.dtype)
     # CB on the L side, as `place_cb` has it for most residues
     to_n = normalize(nitrogen - center)
     to_c = normalize(this_c - center)

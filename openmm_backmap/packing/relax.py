@@ -178,7 +178,9 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
-        a, b, weight = self.shape.list_bonds(positions, residue_type, chain_index)
+        a, b, weight, rest = self.shape.list_bonds(
+            positions, residue_type, chain_index
+        )
         four, is_hand = self.shape.list_heights(
             positions.shape[0], residue_type, chain_index
         )
@@ -187,12 +189,12 @@ class BeadRelaxer(nn.Module):
         if mobile is not None:
             moves = mobile.unsqueeze(2).expand(-1, -1, 14).reshape(-1)
             kept = torch.nonzero(moves[a] | moves[b]).squeeze(-1)
-            a, b, weight = a[kept], b[kept], weight[kept]
+            a, b, weight, rest = a[kept], b[kept], weight[kept], rest[kept]
             kept = torch.nonzero(moves[four].any(1)).squeeze(-1)
             four, is_hand = four[kept], is_hand[kept]
         model = built.reshape(-1, 3)
         gap = model.index_select(0, b) - model.index_select(0, a)
-        rest = torch.sqrt((gap * gap).sum(-1))
+        rest = torch.where(rest > 0.0, rest, torch.sqrt((gap * gap).sum(-1)))
         stiff = torch.zeros_like(model[:, 0])
         stiff = stiff.index_add(0, a, weight).index_add(0, b, weight)
         height, _normal, _lever = compute_heights(

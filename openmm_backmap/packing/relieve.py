@@ -9,8 +9,10 @@ from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
 
 __all__ = ["ClashReliever"]
 
-SEVERE: float = 0.045
-N_ROUNDS: int = 3
+SEVERE: float = 0.035
+SEVERE_STIFF: float = 0.015
+"""The same between backbones and CB, whose hydrogens cannot turn away."""
+N_ROUNDS: int = 2
 N_STEPS: int = 24
 
 
@@ -25,6 +27,7 @@ class ClashReliever(BeadRelaxer):
         neighbor_index: Tensor,
         image: Tensor,
         severe: float = SEVERE,
+        severe_stiff: float = SEVERE_STIFF,
         n_rounds: int = N_ROUNDS,
         n_steps: int = N_STEPS,
     ) -> Tensor:
@@ -32,7 +35,8 @@ class ClashReliever(BeadRelaxer):
 
         CA of a simulation come closer than any atoms could. All atoms near such
         a place, CA too, give way by some tenths of an angstrom; everything else
-        stays as it is.
+        stays as it is. A proline whose ring runs into the residue before it is
+        such a place, too.
 
         Parameters
         ----------
@@ -44,8 +48,9 @@ class ClashReliever(BeadRelaxer):
             Nearest residues, -1 padded.
         image : torch.Tensor, shape (F, R, K, 3)
             Vectors to their nearest periodic image in nm.
-        severe : float
-            Overlap beyond the tolerance that is undone, in nm.
+        severe, severe_stiff : float
+            Overlap beyond the tolerance that is undone, in nm: of any atoms, and
+            where neither is of a side chain beyond CB.
         n_rounds, n_steps : int
             Times such overlaps are looked for, and steps each time.
 
@@ -55,25 +60,32 @@ class ClashReliever(BeadRelaxer):
             Heavy atoms in nm.
         """
         moved = positions
-        for _round in range(n_rounds):
+        for turn in range(n_rounds):
             pairs = self.shape.list_neighbors(
-                moved, residue_type, neighbor_index, image, -severe
+                moved, residue_type, neighbor_index, image, -severe_stiff
             )
             # no residue overlaps itself severely
             pairs = keep_pairs(pairs, pairs.first < pairs.second)
-            a, b, _contact, _shift = self.shape.list_contacts(
-                moved, residue_type, chain_index, pairs, -severe, 0.0
+            a, b, contact, shift = self.shape.list_contacts(
+                moved, residue_type, chain_index, pairs, -severe_stiff, 0.0
             )
-            if a.numel() == 0:
+            atoms = moved.reshape(-1, 3)
+            gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
+            overlap = contact - torch.sqrt(gap.square().sum(-1))
+            stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
+            kept = torch.nonzero(stiff | (overlap > severe)).squeeze(-1)
+            a, b = a[kept], b[kept]
+            bad = self.shape.find_strained_prolines(moved, residue_type, chain_index)
+            bad = bad.reshape(-1)
+            if a.numel() == 0 and not bool(bad.any()):
                 break
-            bad = torch.zeros_like(moved[:, :, 0, 0], dtype=torch.bool).reshape(-1)
             bad[torch.div(a, 14, rounding_mode="floor")] = True
             bad[torch.div(b, 14, rounding_mode="floor")] = True
             pairs = self.shape.list_neighbors(
                 moved, residue_type, neighbor_index, image, self.settings.skin
             )
             moved = self.relieve_places(
-                positions, moved, residue_type, chain_index, pairs, bad, n_steps
+                positions, moved, residue_type, chain_index, pairs, bad, turn > 0, n_steps
             )
         return moved
 
@@ -85,17 +97,22 @@ class ClashReliever(BeadRelaxer):
         chain_index: Tensor,
         pairs: ResiduePairs,
         bad: Tensor,
+        is_wide: bool,
         n_steps: int,
     ) -> Tensor:
-        """Move what is near bad residues (F R,); the rest is left out."""
+        """Move what is near bad residues (F R,); the rest is left out.
+
+        Those beside them in the chain give way; if that was not enough, all that
+        touch them, too.
+        """
         residues = positions.shape[1]
         joined = has_next(chain_index).repeat(positions.shape[0])
         one = pairs.frame * residues + pairs.first
         two = pairs.frame * residues + pairs.second
-        # all that touch a bad residue, and two along the chain from there
         mobile = bad.clone()
-        mobile[one[bad[two]]] = True
-        mobile[two[bad[one]]] = True
+        if is_wide:
+            mobile[one[bad[two]]] = True
+            mobile[two[bad[one]]] = True
         for _step in range(2):
             mobile = grow_along(mobile, joined)
         # what they are bonded to and touch is needed, too

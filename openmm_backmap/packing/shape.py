@@ -22,6 +22,9 @@ from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 __all__ = ["ResiduePairs", "ShapeLists", "keep_pairs"]
 
 _ANGSTROM = 0.1
+CIS_BOND: float = 0.34
+PROLINE_STRAIN: float = 0.23
+"""C to CD of the proline behind it in nm; 0.251 (0.003) in crystal structures."""
 
 
 class ResiduePairs(NamedTuple):
@@ -53,7 +56,7 @@ class ShapeLists(nn.Module):
     """
 
     peptide: list[tuple[int, int, float]]
-    before_proline: list[tuple[int, int, float]]
+    before_proline: list[tuple[int, int, float, float, float]]
 
     def __init__(self, clash_tolerance: float, n_near: int) -> None:
         super().__init__()
@@ -96,9 +99,32 @@ class ShapeLists(nn.Module):
         self.register_buffer("before", before, persistent=False)
 
     def list_bonds(
-        self, positions: Tensor, residue_type: Tensor, chain_index: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs held at the distance they were built with: a, b, weight."""
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        cis_bond: float = CIS_BOND,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pairs held at a distance.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and segment.
+        cis_bond : float
+            CA nearer to the next one (nm) are joined by a cis peptide.
+
+        Returns
+        -------
+        a, b : torch.Tensor, shape (N,), int64
+            Atoms as ``14 (frame R + residue) + slot``.
+        weight : torch.Tensor, shape (N,)
+            Stiffness.
+        rest : torch.Tensor, shape (N,)
+            Distance in nm; 0 where the one they were built with is held.
+        """
         frames, residues = positions.shape[0], positions.shape[1]
         pair = self.pair[residue_type]
         known = pair[..., 0] >= 0
@@ -112,17 +138,39 @@ class ShapeLists(nn.Module):
             a.append(joined * 14 + first)
             b.append((joined + 1) * 14 + second)
             weight.append(torch.full_like(weight[0][:1], stiff).expand(len(joined)))
-        for first, second, stiff in self.before_proline:
+        n_built = sum([len(part) for part in a])
+        rest = [torch.zeros_like(positions[:, :1, 0, 0]).expand(-1, n_built)]
+        ca = positions[:, :, 1]
+        gap = ca[:, to_proline + 1] - ca[:, to_proline]
+        is_cis = gap.square().sum(-1) < cis_bond * cis_bond
+        for first, second, stiff, trans, cis in self.before_proline:
             a.append(to_proline * 14 + first)
             b.append((to_proline + 1) * 14 + second)
             weight.append(torch.full_like(weight[0][:1], stiff).expand(len(to_proline)))
+            far = torch.full_like(gap[..., 0], trans)
+            rest.append(torch.where(is_cis, torch.full_like(far, cis), far))
         base = torch.arange(frames, device=positions.device).unsqueeze(1)
         base = base * (residues * 14)
         return (
             (torch.cat(a).unsqueeze(0) + base).reshape(-1),
             (torch.cat(b).unsqueeze(0) + base).reshape(-1),
             torch.cat(weight).repeat(frames),
+            torch.cat(rest, 1).reshape(-1),
         )
+
+    def find_strained_prolines(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        limit: float = PROLINE_STRAIN,
+    ) -> Tensor:
+        """Prolines whose ring runs into the residue before, (F, R) bool."""
+        carbon = torch.roll(positions[:, :, 2], 1, 1)
+        gap = positions[:, :, 6] - carbon
+        near = gap.square().sum(-1) < limit * limit
+        follows = torch.roll(has_next(chain_index), 1, 0)
+        return near & (follows & (residue_type == 14)).unsqueeze(0)
 
     def list_heights(
         self, frames: int, residue_type: Tensor, chain_index: Tensor

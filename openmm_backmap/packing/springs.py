@@ -25,8 +25,17 @@ PEPTIDE = (
 )  # fmt: skip
 """Springs of a peptide unit: slots of residue i and of i + 1, stiffness."""
 
-BEFORE_PROLINE = ((2, 6, _ANGLE), (1, 6, _PLANE), (3, 6, _PLANE))
-"""The same for CD of a proline."""
+BEFORE_PROLINE = (
+    (2, 6, _ANGLE, 0.2505, 0.2505),
+    (1, 6, _PLANE, 0.2885, 0.3857),
+    (3, 6, _PLANE, 0.3615, 0.2824),
+)  # fmt: skip
+"""The same for CD of a proline, and how far apart they are in nm: trans, cis.
+
+From N-CD 1.473 A, C-N 1.341 A and C-N-CD 125 degrees (Engh and Huber, Acta Cryst.
+A47, 392 (1991)) in one plane. A ring is built on the torsion phi it must have; where
+phi is another one, what is built is not what must be held.
+"""
 
 HAND_CENTERS = {
     "ILE": (4, 1, 5, 6), "THR": (4, 1, 5, 6), "VAL": (4, 1, 5, 6),
