@@ -27,6 +27,7 @@ N_TYPE_TOKENS = 21
 NO_RESIDUE = 20
 # 31 + 17 = 48, a multiple of 16
 OFFSET_WIDTH = 17
+ROWS_AT_ONCE: int = 64
 
 
 def embed_sequence(
@@ -115,15 +116,51 @@ class CALayer(nn.Module):
         n, k = edge.shape[0], edge.shape[1]
         both = self.here_and_there(self.norm_message(h))
         here, there = both.split(self.width, dim=-1)
-        there = there.index_select(0, flat).view(n, k, self.width)
-        message = functional.silu(self.edge(edge) + there + here.unsqueeze(1))
-        logits = self.attention(message) + bias
-        weight = torch.softmax(logits.float(), dim=1).to(message.dtype)
-        value = message.view(n, k, self.n_heads, self.width // self.n_heads)
-        total = (weight.unsqueeze(-1) * value).sum(1).view(n, self.width)
+        if torch.is_grad_enabled():
+            there = there.index_select(0, flat).view(n, k, self.width)
+            message = functional.silu(self.edge(edge) + there + here.unsqueeze(1))
+            logits = self.attention(message) + bias
+            weight = torch.softmax(logits.float(), dim=1).to(message.dtype)
+            value = message.view(n, k, self.n_heads, self.width // self.n_heads)
+            total = (weight.unsqueeze(-1) * value).sum(1).view(n, self.width)
+        else:
+            total = self.collect(here, there.contiguous(), edge, flat, bias)
         h = h + self.dropout(self.out(total))
         update = self.down(functional.silu(self.up(self.norm_node(h))))
         return h + self.dropout(update)
+
+    def collect(
+        self,
+        here: Tensor,
+        there: Tensor,
+        edge: Tensor,
+        flat: Tensor,
+        bias: Tensor,
+        rows_at_once: int = ROWS_AT_ONCE,
+    ) -> Tensor:
+        """Sum of weighed messages (N, H), in place and a few rows at a time.
+
+        The same as the lines for training in `forward`; messages of some rows stay
+        in the processor's cache.
+        """
+        n, k = edge.shape[0], edge.shape[1]
+        step = max(n, 1) if edge.is_cuda else rows_at_once
+        totals: list[Tensor] = [here[:0]]
+        for first in range(0, n, step):
+            last = min(first + step, n)
+            message = self.edge(edge[first:last])
+            row = flat[first * k : last * k]
+            message += there.index_select(0, row).view(last - first, k, self.width)
+            message += here[first:last].unsqueeze(1)
+            message = functional.silu(message, inplace=True)
+            logits = self.attention(message) + bias[first:last]
+            weight = torch.softmax(logits.float(), dim=1).to(message.dtype)
+            value = message.view(
+                last - first, k, self.n_heads, self.width // self.n_heads
+            )
+            value *= weight.unsqueeze(-1)
+            totals.append(value.sum(1).view(last - first, self.width))
+        return torch.cat(totals)
 
 
 class CATrunk(nn.Module):

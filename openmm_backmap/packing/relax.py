@@ -178,9 +178,7 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
-        a, b, weight, rest = self.shape.list_bonds(
-            positions, residue_type, chain_index
-        )
+        a, b, weight, rest = self.shape.list_bonds(positions, residue_type, chain_index)
         four, is_hand = self.shape.list_heights(
             positions.shape[0], residue_type, chain_index
         )

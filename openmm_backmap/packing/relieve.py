@@ -64,8 +64,13 @@ class ClashReliever(BeadRelaxer):
             pairs = self.shape.list_neighbors(
                 moved, residue_type, neighbor_index, image, -severe_stiff
             )
-            # no residue overlaps itself severely
-            pairs = keep_pairs(pairs, pairs.first < pairs.second)
+            # no residue overlaps itself severely, and nothing else comes to later
+            wanted = pairs.first < pairs.second
+            if turn > 0:
+                base = pairs.frame * positions.shape[1]
+                gone = (moved != positions).flatten(2).any(2).reshape(-1)
+                wanted = wanted & (gone[base + pairs.first] | gone[base + pairs.second])
+            pairs = keep_pairs(pairs, wanted)
             a, b, contact, shift = self.shape.list_contacts(
                 moved, residue_type, chain_index, pairs, -severe_stiff, 0.0
             )
@@ -85,7 +90,14 @@ class ClashReliever(BeadRelaxer):
                 moved, residue_type, neighbor_index, image, self.settings.skin
             )
             moved = self.relieve_places(
-                positions, moved, residue_type, chain_index, pairs, bad, turn > 0, n_steps
+                positions,
+                moved,
+                residue_type,
+                chain_index,
+                pairs,
+                bad,
+                turn > 0,
+                n_steps,
             )
         return moved
 

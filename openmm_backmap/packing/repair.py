@@ -342,7 +342,7 @@ def repair_side_chains(
             positions,
             backbone,
             backbone_points,
-            near,
+            keep_touching(near, rank > rival),
             builder,
             tables,
         )
