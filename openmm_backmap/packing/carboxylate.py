@@ -206,6 +206,7 @@ def turn_carboxylates(
     count = torch.arange(n_tight, device=last.device)
     fresh = carried[count, first, :14]
     chosen = ends.view(n_tight, n_turns, n_turns, 2, 3)
+    fresh[:, :2] = here[:, :2]
     fresh[:, 3] = chosen[count, first, best - first * n_turns, 0]
     fresh = torch.where(tables.atom_mask[own].unsqueeze(-1), fresh, here)
     place = frame[tight] * residues + row[tight]

@@ -143,3 +143,45 @@ def test_residues_without_neighbours_are_left_alone(
     positions = build(case, case.native_chi)
     case.neighbor_index = torch.full_like(case.neighbor_index, -1)
     assert torch.equal(relieve(case, positions), positions)
+
+
+def test_a_proline_gives_way_to_the_residue_before_it(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    follows = torch.zeros_like(case.chain_index, dtype=torch.bool)
+    follows[1:] = case.chain_index[1:] == case.chain_index[:-1]
+    proline = int(torch.nonzero(follows & (case.residue_type == 14))[0])
+    # turn the peptide before it about CA-CA: phi is no proline's any more
+    backbone = case.backbone.clone()
+    start, end = backbone[0, proline - 1, 1], backbone[0, proline, 1]
+    axis = (end - start) / (end - start).norm()
+    unit = [(proline - 1, 2), (proline - 1, 3), (proline, 0)]
+    angle = torch.tensor(-1.2)
+    for residue, slot in unit:
+        arm = backbone[0, residue, slot] - start
+        along = (arm * axis).sum() * axis
+        across = torch.linalg.cross(axis, arm)
+        turned = along + angle.cos() * (arm - along) + angle.sin() * across
+        backbone[0, residue, slot] = start + turned
+    case.backbone = backbone
+    before = build(case, case.native_chi)
+    shape = ClashReliever().shape
+    lists = (case.residue_type, case.chain_index)
+    assert shape.find_strained_prolines(before, *lists)[0, proline]
+    after = relieve(case, before)
+    assert not shape.find_strained_prolines(after, *lists).any()
+    gap = (after[0, proline, 6] - after[0, proline - 1, 2]).norm()
+    assert 0.235 < float(gap) < 0.27
+    far = torch.arange(len(case.residue_type)) - proline
+    assert int((after == before)[0].flatten(1).all(1)[far.abs() > 20].sum()) > 20
+
+
+def test_native_prolines_are_not_strained(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    strained = ClashReliever().shape.find_strained_prolines(
+        build(case, case.native_chi), case.residue_type, case.chain_index
+    )
+    assert not strained.any()

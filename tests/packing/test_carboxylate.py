@@ -1,0 +1,59 @@
+"""Last residues turn to where both of their oxygens have room, or stay."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.packing.carboxylate import turn_carboxylates
+from openmm_backmap.packing.tables import make_packing_tables
+
+
+def turn(case: SimpleNamespace, positions: Tensor) -> Tensor:
+    """Turn without a box."""
+    return turn_carboxylates(
+        positions,
+        case.residue_type,
+        case.chain_index,
+        case.neighbor_index[: len(positions)],
+        torch.zeros(*case.neighbor_index[: len(positions)].shape, 3),
+        make_packing_tables(),
+    )
+
+
+def nearest(case: SimpleNamespace, positions: Tensor) -> float:
+    """Least distance (nm) of the last OXT from atoms of earlier residues."""
+    oxt = place_terminal_oxygen(positions, case.chain_index)[0, -1]
+    exists = make_packing_tables().atom_mask[case.residue_type].clone()
+    exists[-2:] = False
+    return float((positions[0][exists] - oxt).norm(dim=-1).min())
+
+
+def test_an_oxygen_without_room_finds_some(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    before = case.native.clone()
+    oxt = place_terminal_oxygen(before, case.chain_index)[0, -1]
+    # all atoms of a neighbour come to lie on OXT
+    near = [k for k in case.neighbor_index[0, -1].tolist() if k >= 0]
+    other = next(k for k in near if k < len(case.residue_type) - 6)
+    before[0, other] = oxt + 0.02
+    assert nearest(case, before) < 0.1
+    after = turn(case, before)
+    assert nearest(case, after) > 0.25
+    assert torch.equal(after[:, :-1], before[:, :-1])
+    assert torch.equal(after[0, -1, :2], before[0, -1, :2])
+    # turns about N-CA and CA-C keep bonds and angles
+    for a, b in ((0, 2), (1, 2), (2, 3), (1, 3), (2, 4), (1, 4), (0, 4)):
+        was = (before[0, -1, a] - before[0, -1, b]).norm()
+        assert torch.isclose((after[0, -1, a] - after[0, -1, b]).norm(), was, atol=1e-5)
+
+
+def test_what_has_room_stays_to_the_bit(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    assert torch.equal(turn(case, case.native), case.native)
