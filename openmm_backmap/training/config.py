@@ -108,10 +108,10 @@ class ModelConfig:
     ----------
     name : str
         "ca" or "vae".
-    start : str
+    start : tuple of str
         Run folder or checkpoint whose averaged weights a new run starts from,
         relative to the configuration file; its network may be narrower (see
-        `training.widen`). Empty = random weights.
+        `training.widen`). Of several, the mean. Empty = random weights.
     width, n_layers, n_heads, edge_width, dropout, n_e3_layers
         See `nn.ca_network.CATrunk`; `n_e3_layers` is for "ca" only.
     jitter, withheld, type_dropout
@@ -121,7 +121,7 @@ class ModelConfig:
     """
 
     name: str = "ca"
-    start: str = ""
+    start: tuple[str, ...] = ()
     width: int = 128
     n_layers: int = 5
     n_heads: int = 8
@@ -241,6 +241,8 @@ def _fill(kind: type, values: dict, where: str) -> object:
                 raise DataError(f"{where}: {key} is a section, got {value!r}")
             value = _fill(wanted, value, f"{where} [{key}]")
         elif wanted == tuple[str, ...]:
+            if key == "start" and isinstance(value, str):
+                value = [value] if value else []
             if not isinstance(value, list | tuple) or any(
                 not isinstance(item, str) for item in value
             ):
@@ -349,8 +351,8 @@ def load_config(path: Path | str) -> TrainingConfig:
         prepared=str((base / config.data.prepared).resolve()),
         extra=tuple(str((base / place).resolve()) for place in config.data.extra),
     )
-    model = config.model
-    if model.start:
-        start = str((base / model.start).resolve())
-        model = dataclasses.replace(model, start=start)
+    model = dataclasses.replace(
+        config.model,
+        start=tuple(str((base / run).resolve()) for run in config.model.start),
+    )
     return dataclasses.replace(config, data=data, model=model)

@@ -108,21 +108,25 @@ def widen_state(
 
 
 def load_start(network: CANetwork, model: ModelConfig) -> None:
-    """Give a fresh network the averaged weights of the run it starts from.
+    """Give a fresh network the averaged weights of the runs it starts from.
 
     Parameters
     ----------
     network : CANetwork
         Of configuration `model`, on the CPU.
     model : ModelConfig
-        Names the earlier run in `start`.
+        Names the earlier runs in `start`.
 
     Raises
     ------
     DataError
-        If that run cannot be read or does not fit.
+        If such a run cannot be read or does not fit.
     """
-    state = load_checkpoint(Path(model.start))
-    earlier = config_from_dict(state["config"], f"configuration of {model.start}")
-    weights = {**state["network"], **state["average"]["shadow"]}
-    network.load_state_dict(widen_state(weights, earlier.model, model))
+    states = []
+    for run in model.start:
+        state = load_checkpoint(Path(run))
+        earlier = config_from_dict(state["config"], f"configuration of {run}")
+        weights = {**state["network"], **state["average"]["shadow"]}
+        states.append(widen_state(weights, earlier.model, model))
+    mean = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
+    network.load_state_dict(mean)

@@ -80,8 +80,11 @@ def test_the_shipped_recipe_is_a_valid_configuration() -> None:
     second = load_config(root / "examples" / "train_ca_wide.toml").model
     assert first.n_layers == second.n_layers == 5
     assert second.width > first.width
-    assert Path(second.start).name == "ca"
+    assert [Path(run).name for run in second.start] == ["ca"]
     third = load_config(root / "examples" / "train_ca_gaps.toml")
     assert third.model.width == second.width
-    assert Path(third.model.start).name == "ca_wide"
+    assert [Path(run).name for run in third.model.start] == ["ca_wide"]
     assert 0.0 < third.data.gap_share < 1.0 and third.model.type_dropout > 0.0
+    fourth = load_config(root / "examples" / "train_ca_near.toml")
+    assert [Path(run).name for run in fourth.model.start] == ["ca_wide", "ca_gaps"]
+    assert fourth.data.n_neighbors > third.data.n_neighbors

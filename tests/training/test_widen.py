@@ -1,14 +1,16 @@
 """A wide network that starts as a narrow one."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
 from openmm_backmap.errors import DataError
+from openmm_backmap.training.checkpoint import save_checkpoint
 from openmm_backmap.training.config import ModelConfig
 from openmm_backmap.training.step import build_network
-from openmm_backmap.training.widen import widen_state
+from openmm_backmap.training.widen import load_start, widen_state
 
 OLD = ModelConfig(width=32, n_layers=2, n_heads=4, edge_width=16, dropout=0.0)
 
@@ -62,3 +64,19 @@ def test_other_shapes_are_refused(change: dict) -> None:
     new = dataclasses.replace(OLD, **change)
     with pytest.raises(DataError, match="cannot be widened"):
         widen_state(build_network(OLD).state_dict(), OLD, new)
+
+
+def test_a_run_starts_from_the_mean_of_several(tmp_path: Path) -> None:
+    networks = [build_network(OLD) for _ in range(2)]
+    config = {"optimizer": {"total_steps": 1}, "model": dataclasses.asdict(OLD)}
+    for name, network in zip("ab", networks, strict=True):
+        (tmp_path / name).mkdir()
+        weights = network.state_dict()
+        state = {"config": config, "network": weights, "average": {"shadow": {}}}
+        save_checkpoint(tmp_path / name, state)
+    runs = (str(tmp_path / "a"), str(tmp_path / "b"))
+    fresh = build_network(OLD)
+    load_start(fresh, dataclasses.replace(OLD, start=runs))
+    first, second = (network.state_dict() for network in networks)
+    for name, value in fresh.state_dict().items():
+        torch.testing.assert_close(value, 0.5 * (first[name] + second[name]))
