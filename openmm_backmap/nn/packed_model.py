@@ -99,7 +99,10 @@ class PackedModel(nn.Module):
             log_p,
             sweeps,
         )
-        if hints is None:
+        is_told = False
+        if hints is not None:
+            is_told = bool(hints.has_oxygen.any())
+        if not is_told:
             ca = positions[:, :, 1]
             image = compute_image_shift(ca, chain_index, neighbor_index, box)
             positions = turn_carboxylates(

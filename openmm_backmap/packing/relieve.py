@@ -10,9 +10,11 @@ from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
 __all__ = ["ClashReliever"]
 
 SEVERE: float = 0.035
-SEVERE_STIFF: float = 0.015
+SEVERE_STIFF: float = 0.01
 """The same between backbones and CB, whose hydrogens cannot turn away."""
-N_ROUNDS: int = 2
+WORST: float = 0.045
+"""The same in the rounds after the second, when most that can give way has."""
+N_ROUNDS: int = 4
 N_STEPS: int = 24
 
 
@@ -28,6 +30,7 @@ class ClashReliever(BeadRelaxer):
         image: Tensor,
         severe: float = SEVERE,
         severe_stiff: float = SEVERE_STIFF,
+        worst: float = WORST,
         n_rounds: int = N_ROUNDS,
         n_steps: int = N_STEPS,
     ) -> Tensor:
@@ -48,9 +51,9 @@ class ClashReliever(BeadRelaxer):
             Nearest residues, -1 padded.
         image : torch.Tensor, shape (F, R, K, 3)
             Vectors to their nearest periodic image in nm.
-        severe, severe_stiff : float
-            Overlap beyond the tolerance that is undone, in nm: of any atoms, and
-            where neither is of a side chain beyond CB.
+        severe, severe_stiff, worst : float
+            Overlap beyond the tolerance that is undone, in nm: of any atoms; where
+            neither is of a side chain beyond CB; after the second round.
         n_rounds, n_steps : int
             Times such overlaps are looked for, and steps each time.
 
@@ -77,8 +80,11 @@ class ClashReliever(BeadRelaxer):
             atoms = moved.reshape(-1, 3)
             gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
             overlap = contact - torch.sqrt(gap.square().sum(-1))
+            least = severe if turn < 2 else worst
             stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
-            kept = torch.nonzero(stiff | (overlap > severe)).squeeze(-1)
+            if turn >= 2:
+                stiff = torch.zeros_like(stiff)
+            kept = torch.nonzero(stiff | (overlap > least)).squeeze(-1)
             a, b = a[kept], b[kept]
             bad = self.shape.find_strained_prolines(moved, residue_type, chain_index)
             bad = bad.reshape(-1)
