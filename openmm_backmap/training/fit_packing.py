@@ -39,6 +39,7 @@ MAX_RESOLUTION = 2.2
 RESIDUE_RANGE = (60, 400)
 N_KNOTS = 21
 DROPOUT = 0.8
+N_DRAWS = 2
 RIGHT = np.radians(40.0)
 
 
@@ -192,6 +193,7 @@ def fit_model_packing(
     entries: Sequence[ShardEntry],
     scale: float = 0.85,
     dropout: float = DROPOUT,
+    n_draws: int = N_DRAWS,
 ) -> dict[str, float]:
     """Fit the pair energy to a model's own candidates and put it into its packer.
 
@@ -206,19 +208,27 @@ def fit_model_packing(
         fewer overlaps (chosen on the validation split).
     dropout : float
         See `forget` (chosen on the validation split, too).
+    n_draws : int
+        Times the network forgets anew; the energies fitted beside each are averaged.
 
     Returns
     -------
     dict
         ``loss`` (nats a residue), ``log_p_weight``, ``pair_scale``,
-        ``n_entries`` and ``dropout``.
+        ``n_entries``, ``dropout`` and ``n_draws``.
     """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), forget(model, dropout):
-        torch.manual_seed(0)
-        cases = list(_count(model, entries))
-    table, log_p_weight, loss = fit_pair_energy(cases)
+    tables: list[Tensor] = []
+    log_p_weight = loss = 0.0
+    for draw in range(n_draws):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), forget(model, dropout):
+            torch.manual_seed(draw)
+            cases = list(_count(model, entries))
+        table, weight, missed = fit_pair_energy(cases, seed=draw)
+        tables.append(table)
+        log_p_weight += weight / n_draws
+        loss += missed / n_draws
     packer = model.packer
-    packer.pair_energy = table
+    packer.pair_energy = torch.stack(tables).mean(0)
     packer.settings = packer.settings._replace(
         pair_scale=scale, log_p_weight=log_p_weight
     )
@@ -228,6 +238,7 @@ def fit_model_packing(
         "pair_scale": scale,
         "n_entries": len(entries),
         "dropout": dropout,
+        "n_draws": n_draws,
     }
 
 

@@ -371,7 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shards = find_shards(options.data, "train")
     model = fit_table_model(collect(shards), options.seed).eval()
     entries = choose_entries(shards, N_PACKING_ENTRIES, options.seed)
-    fitted = fit_model_packing(model, entries)
+    fitted = fit_model_packing(model, entries, n_draws=1)
     metadata = ModelMetadata(
         name="table",
         mappings=BEAD_MAPPINGS,

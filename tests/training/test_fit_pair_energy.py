@@ -1,12 +1,19 @@
 """The pseudo-likelihood fit finds the energy that made the data."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
+from openmm_backmap.nn.ca_decode import CADecoder
+from openmm_backmap.nn.ca_model import CAModel
+from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.pair_energy import N_DISTANCE_BINS
 from openmm_backmap.packing.tables import N_ATOM_TYPES
-from openmm_backmap.training.fit_packing import forget
+from openmm_backmap.training.fit_packing import fit_model_packing, forget
 from openmm_backmap.training.fit_pair_energy import PairCounts, fit_pair_energy
+from openmm_backmap.training.shards import ShardEntry
 
 N_FEATURES = 6
 FEATURES = (
@@ -71,3 +78,27 @@ def test_a_network_forgets_while_its_candidates_are_counted() -> None:
     assert network[1].p == 0.1 and not network[1].training
     with forget(object(), 0.8):  # nothing to do for a model without a network
         pass
+
+
+def test_energies_beside_several_draws_are_averaged(
+    make_entry: Callable[..., ShardEntry],
+) -> None:
+    torch.manual_seed(1)
+    network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16, dropout=0.1)
+    model = CAModel(
+        CADecoder(network), Packer(), torch.zeros(4, 36, 36), torch.linspace(0, 1, 21)
+    ).eval()
+    entries = [make_entry(0, 60, "1abc")]
+    found = {}
+    for n_draws in (1, 2):
+        fitted = fit_model_packing(model, entries, n_draws=n_draws)
+        assert fitted["n_draws"] == n_draws
+        found[n_draws] = model.packer.pair_energy.clone()
+        assert model.packer.settings.log_p_weight == fitted["log_p_weight"]
+    assert found[1].any() and not torch.equal(found[1], found[2])
+    # a pair met beside one draw only keeps half of its energy
+    second = 2.0 * found[2] - found[1]
+    alone = (second.abs() < 1e-6) & (found[1] != 0)
+    assert alone.any() and torch.allclose(
+        found[2][alone], 0.5 * found[1][alone], atol=1e-5
+    )
