@@ -9,6 +9,7 @@ __all__ = [
     "compute_distance",
     "normalize",
     "perpendicular_part",
+    "turn_about",
     "wrap_angle",
 ]
 
@@ -128,3 +129,32 @@ def wrap_angle(angle: Tensor) -> Tensor:
         The same angles in [-pi, pi).
     """
     return torch.remainder(angle + torch.pi, 2.0 * torch.pi) - torch.pi
+
+
+def turn_about(
+    points: Tensor, origin: Tensor, axis: Tensor, sine: Tensor, cosine: Tensor
+) -> Tensor:
+    """Turn points about an axis, right-handed.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., 3)
+        What turns, in nm.
+    origin, axis : torch.Tensor, shape (..., 3)
+        A point of the axis in nm, and its direction as a unit vector.
+    sine, cosine : torch.Tensor, shape (..., 1)
+        Of the angle. All shapes broadcast.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., 3)
+        In nm.
+
+    References
+    ----------
+    Rodrigues' formula: Goldstein, Classical Mechanics, 3rd ed. (2002), eq. 4.62.
+    """
+    arm = points - origin
+    along = (arm * axis).sum(-1, keepdim=True) * axis
+    across = torch.linalg.cross(axis.expand_as(arm), arm, dim=-1)
+    return origin + along + cosine * (arm - along) + sine * across

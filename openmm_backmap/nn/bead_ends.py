@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.backbone import has_next
-from openmm_backmap.geometry.vectors import normalize
+from openmm_backmap.geometry.vectors import normalize, turn_about
 from openmm_backmap.nn.bead_hints import BeadHints
 
 __all__ = ["turn_ends"]
@@ -28,10 +28,6 @@ def _turn(
     -------
     torch.Tensor, shape (F, R, P, 3)
         In nm.
-
-    References
-    ----------
-    Rodrigues' formula: Goldstein, Classical Mechanics, 3rd ed. (2002), eq. 4.62.
     """
     unit = normalize(axis)
     first, second = here - origin, bead - origin
@@ -40,12 +36,13 @@ def _turn(
     sine = (unit * torch.linalg.cross(first, second, dim=-1)).sum(-1, keepdim=True)
     cosine = (first * second).sum(-1, keepdim=True)
     size = torch.sqrt(sine * sine + cosine * cosine).clamp(min=1e-9)
-    sine, cosine = (sine / size).unsqueeze(2), (cosine / size).unsqueeze(2)
-    arm = points - origin.unsqueeze(2)
-    unit = unit.unsqueeze(2).expand(-1, -1, points.shape[2], -1)
-    along = (arm * unit).sum(-1, keepdim=True) * unit
-    across = torch.linalg.cross(unit, arm, dim=-1)
-    return origin.unsqueeze(2) + along + cosine * (arm - along) + sine * across
+    return turn_about(
+        points,
+        origin.unsqueeze(2),
+        unit.unsqueeze(2),
+        (sine / size).unsqueeze(2),
+        (cosine / size).unsqueeze(2),
+    )
 
 
 def turn_ends(hints: BeadHints, backbone: Tensor, chain_index: Tensor) -> Tensor:

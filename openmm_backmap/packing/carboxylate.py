@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.backbone import has_next, place_terminal_oxygen
-from openmm_backmap.geometry.vectors import normalize
+from openmm_backmap.geometry.vectors import normalize, turn_about
 from openmm_backmap.packing import constants
 from openmm_backmap.packing.tables import PackingTables
 
@@ -18,15 +18,15 @@ LIMIT: float = 0.12
 TURN_COST: float = 0.02
 
 
-def turn_about(points: Tensor, origin: Tensor, along: Tensor, angle: Tensor) -> Tensor:
-    """Turn points about an axis by several angles.
+def turn_often(points: Tensor, origin: Tensor, end: Tensor, angle: Tensor) -> Tensor:
+    """Turn points about the bond from `origin` to `end` by several angles.
 
     Parameters
     ----------
     points : torch.Tensor, shape (N, P, 3)
         In nm.
-    origin, along : torch.Tensor, shape (N, 3)
-        A point of the axis in nm, and its direction.
+    origin, end : torch.Tensor, shape (N, 3)
+        In nm.
     angle : torch.Tensor, shape (T,)
         In radians, right-handed.
 
@@ -34,19 +34,15 @@ def turn_about(points: Tensor, origin: Tensor, along: Tensor, angle: Tensor) -> 
     -------
     torch.Tensor, shape (N, T, P, 3)
         In nm.
-
-    References
-    ----------
-    Rodrigues' formula: Goldstein, Classical Mechanics, 3rd ed. (2002), eq. 4.62.
     """
-    axis = normalize(along).view(-1, 1, 1, 3)
-    start = origin.view(-1, 1, 1, 3)
-    arm = points.unsqueeze(1) - start
-    parallel = (arm * axis).sum(-1, keepdim=True) * axis
-    across = torch.linalg.cross(axis.expand_as(arm), arm, dim=-1)
     turn = angle.view(1, -1, 1, 1)
-    turned = parallel + torch.cos(turn) * (arm - parallel) + torch.sin(turn) * across
-    return turned + start
+    return turn_about(
+        points.unsqueeze(1),
+        origin.view(-1, 1, 1, 3),
+        normalize(end - origin).view(-1, 1, 1, 3),
+        torch.sin(turn),
+        torch.cos(turn),
+    )
 
 
 def sum_overlaps(
@@ -79,14 +75,12 @@ def sum_overlaps(
         In nm.
     """
     contact = radius.unsqueeze(2) + around_radius.unsqueeze(1)
-    contact = contact - polar_extra * polarity.unsqueeze(2) * around_polarity.unsqueeze(
-        1
-    )
+    polar = polarity.unsqueeze(2) * around_polarity.unsqueeze(1)
+    contact = contact - polar_extra * polar
+    there = around.unsqueeze(1).unsqueeze(1)
     square = torch.zeros(1, dtype=points.dtype, device=points.device)
     for axis in range(3):
-        gap = points[..., axis].unsqueeze(3) - around[..., axis].unsqueeze(1).unsqueeze(
-            1
-        )
+        gap = points[..., axis].unsqueeze(3) - there[..., axis]
         square = square + gap * gap
     distance = torch.sqrt(square.clamp(min=1e-8))
     return (contact.unsqueeze(1) - distance).clamp(min=0.0).sum(-1).sum(-1)
@@ -172,7 +166,7 @@ def turn_carboxylates(
     angle = step * (2.0 * math.pi / n_turns)
     price = turn_cost * 0.5 * (1.0 - torch.cos(angle))
     carried = torch.cat((here, other[tight].unsqueeze(1)), 1)
-    carried = turn_about(carried, here[:, 1], here[:, 1] - here[:, 0], angle)
+    carried = turn_often(carried, here[:, 0], here[:, 1], angle)
     moves = tables.atom_mask[own].clone()
     moves[:, :2] = False
     moves[:, 3] = False
@@ -184,10 +178,8 @@ def turn_carboxylates(
     # and about CA-C in each of these; the residue's own side chain counts, too
     n_tight, n_all = tight.shape[0], tight.shape[0] * n_turns
     flat = carried.reshape(n_all, 15, 3)
-    ends = turn_about(
-        torch.stack((flat[:, 3], flat[:, 14]), 1), flat[:, 2], flat[:, 2] - flat[:, 1],
-        angle,
-    )  # fmt: skip
+    oxygens = torch.stack((flat[:, 3], flat[:, 14]), 1)
+    ends = turn_often(oxygens, flat[:, 1], flat[:, 2], angle)
     side = flat[:, 5:14]
     side_radius = own_radius[:, 5:].repeat_interleave(n_turns, 0)
     side_polarity = tables.atom_polarity[own][:, 5:].repeat_interleave(n_turns, 0)

@@ -10,10 +10,11 @@ from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
 __all__ = ["ClashReliever"]
 
 SEVERE: float = 0.035
+"""Overlap beyond the tolerance of 0.4 A that is undone, in nm."""
 SEVERE_STIFF: float = 0.01
 """The same between backbones and CB, whose hydrogens cannot turn away."""
 WORST: float = 0.045
-"""The same in the rounds after the second, when most that can give way has."""
+"""The same of any atoms after the second round, when most has given way."""
 N_ROUNDS: int = 4
 N_STEPS: int = 24
 
@@ -82,9 +83,8 @@ class ClashReliever(BeadRelaxer):
             overlap = contact - torch.sqrt(gap.square().sum(-1))
             least = severe if turn < 2 else worst
             stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
-            if turn >= 2:
-                stiff = torch.zeros_like(stiff)
-            kept = torch.nonzero(stiff | (overlap > least)).squeeze(-1)
+            counts = (stiff & (turn < 2)) | (overlap > least)
+            kept = torch.nonzero(counts).squeeze(-1)
             a, b = a[kept], b[kept]
             bad = self.shape.find_strained_prolines(moved, residue_type, chain_index)
             bad = bad.reshape(-1)

@@ -11,6 +11,8 @@ from openmm_backmap.geometry.vectors import (
     compute_angle,
     compute_dihedral,
     compute_distance,
+    normalize,
+    turn_about,
     wrap_angle,
 )
 
@@ -81,3 +83,19 @@ def test_a_mirror_image_is_not_superposed_by_a_reflection(rng) -> None:
     target = mobile * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
     found, _ = superpose(mobile, target, torch.ones(1, 10, dtype=torch.float64))
     assert torch.linalg.det(found).item() > 0.99
+
+
+def test_a_turn_about_an_axis_adds_to_the_dihedral(rng: np.random.Generator) -> None:
+    a, b, c, d = torch.from_numpy(rng.normal(size=(4, 30, 3))).unbind(0)
+    angle = torch.from_numpy(rng.uniform(-3.0, 3.0, (30, 1)))
+    axis = normalize(c - b)
+    turned = turn_about(d, b, axis, torch.sin(angle), torch.cos(angle))
+    more = compute_dihedral(a, b, c, turned) - compute_dihedral(a, b, c, d)
+    off = wrap_angle(more - angle.squeeze(1))
+    assert off.abs().max() < 1e-6
+    # distances to the axis' points stay, and points of the axis too
+    for end in (b, c):
+        was = (d - end).norm(dim=-1)
+        torch.testing.assert_close((turned - end).norm(dim=-1), was)
+    fixed = turn_about(c, b, axis, torch.sin(angle), torch.cos(angle))
+    torch.testing.assert_close(fixed, c)

@@ -113,6 +113,19 @@ def test_frames_of_a_batch_do_not_mix(
     assert torch.allclose(together[1:2], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("n", [16, 32, 70])
+def test_messages_by_rows_are_those_of_training(
+    network: CANetwork, protein: SimpleNamespace, n: int
+) -> None:
+    # with gradients all rows go at once, without a few at a time and in place
+    inputs = make_inputs(protein, n, 2)
+    whole = network(**inputs)
+    assert whole.requires_grad
+    with torch.no_grad():
+        by_rows = network(**inputs)
+    torch.testing.assert_close(by_rows, whole.detach(), rtol=1e-5, atol=1e-5)
+
+
 def test_missing_neighbors_have_no_weight(
     network: CANetwork, protein: SimpleNamespace
 ) -> None:
