@@ -287,17 +287,18 @@ class CADecoder(nn.Module):
             if rows.numel() > 0:
                 parents = chi[rows, :alive]
                 parent_log_p = log_p[rows, :alive]
-                logits = self.network.chi_logits(
-                    flat_h[rows].unsqueeze(1).expand(-1, alive, -1),
-                    flat_backbone[rows].unsqueeze(1).expand(-1, alive, -1),
-                    parents,
+                # starts that were dropped are not asked
+                asked = torch.nonzero(torch.isfinite(parent_log_p).reshape(-1))[:, 0]
+                owner = torch.div(asked, alive, rounding_mode="floor")
+                logits = self.network.spread_chi_logits(
+                    flat_h[rows],
+                    flat_backbone[rows],
+                    parents.reshape(-1, 4)[asked],
+                    owner,
                     k,
                 )
                 flips = self.pi_periodic[kind[rows], k]
-                angle, gain, spread = find_peaks(
-                    logits.float().reshape(rows.numel() * alive, -1),
-                    flips.unsqueeze(1).expand(-1, alive).reshape(-1),
-                )
+                angle, gain, spread = find_peaks(logits.float(), flips[owner])
                 if noise is not None:
                     # the labels' own width is no part of the truth's
                     true_spread = torch.sqrt(
@@ -306,12 +307,16 @@ class CADecoder(nn.Module):
                         )
                     )
                     push = noise.reshape(-1, 4)[rows, k].clamp(-2.5, 2.5)
-                    push = push.unsqueeze(1).expand(-1, alive).reshape(-1, 1)
-                    angle = angle + push * true_spread
+                    angle = angle + push[owner].unsqueeze(1) * true_spread
                 n_peaks = angle.shape[-1]
-                total = parent_log_p.unsqueeze(-1) + gain.view(-1, alive, n_peaks)
+                shape = [rows.numel() * alive, n_peaks]
+                turned = torch.zeros(shape, device=h.device)
+                turned = turned.index_copy(0, asked, angle)
+                gained = torch.full(shape, -math.inf, device=h.device)
+                gained = gained.index_copy(0, asked, gain)
+                total = parent_log_p.unsqueeze(-1) + gained.view(-1, alive, n_peaks)
                 children = parents.unsqueeze(2).repeat(1, 1, n_peaks, 1)
-                children[..., k] = angle.view(-1, alive, n_peaks)
+                children[..., k] = turned.view(-1, alive, n_peaks)
                 total = total.reshape(-1, alive * n_peaks)
                 children = children.reshape(-1, alive * n_peaks, 4)
                 order = torch.argsort(total, dim=-1, descending=True, stable=True)

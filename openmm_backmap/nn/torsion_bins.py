@@ -106,17 +106,6 @@ def bin_of(angle: Tensor, n_bins: int) -> Tensor:
     return torch.remainder(place.long(), n_bins)
 
 
-def _window_sum(p: Tensor, reach: int) -> Tensor:
-    """Circular sum over 2 reach + 1 bins."""
-    n_bins = p.shape[-1]
-    padded = torch.cat((p[..., n_bins - reach :], p, p[..., :reach]), dim=-1)
-    cumulative = torch.cumsum(padded, -1)
-    zero = torch.zeros_like(cumulative[..., :1])
-    cumulative = torch.cat((zero, cumulative), -1)
-    width = 2 * reach + 1
-    return cumulative[..., width : width + n_bins] - cumulative[..., :n_bins]
-
-
 def find_peaks(
     logits: Tensor,
     is_pi_periodic: Tensor,
@@ -152,40 +141,44 @@ def find_peaks(
         Standard deviation within the basins, radians.
     """
     n_bins = logits.shape[-1]
+    device = logits.device
     p = torch.softmax(logits, -1)
-    folded = p + torch.roll(p, n_bins // 2, -1)
-    flips = is_pi_periodic.unsqueeze(-1)
-    p = torch.where(flips, folded, p)
-    score = _window_sum(p, 1)
-    mass = _window_sum(p, basin)
-    every = torch.arange(n_bins, device=logits.device)
-    steps = torch.arange(-reach, reach + 1, device=logits.device)
+    two_sided = bool(is_pi_periodic.any())
+    if two_sided:
+        folded = p + torch.roll(p, n_bins // 2, -1)
+        p = torch.where(is_pi_periodic.unsqueeze(-1), folded, p)
+    ring = torch.cat((p[:, n_bins - 1 :], p, p[:, :1]), dim=-1)
+    score = ring[:, :n_bins] + p + ring[:, 2:]
+    # the two sides of a pi-periodic torsion tie exactly: keep to one of them
+    rows = torch.nonzero(is_pi_periodic).flatten()
+    if rows.numel() > 0:
+        score[:, n_bins // 2 :].index_fill_(0, rows, -1.0)
+    turn = (is_pi_periodic.to(torch.int64) * (n_bins // 2)).unsqueeze(-1)
+    steps = torch.arange(-reach, reach + 1, device=device)
+    wide = torch.arange(-basin, basin + 1, device=device)
+    excluded = torch.arange(-apart, apart + 1, device=device)
     angles: list[Tensor] = []
     logs: list[Tensor] = []
     spreads: list[Tensor] = []
-    wide = torch.arange(-basin, basin + 1, device=logits.device)
     bin_width = 2.0 * math.pi / n_bins
-    # the two sides of a pi-periodic torsion tie exactly: keep to one of them
-    second_side = flips & (every >= n_bins // 2).unsqueeze(0)
-    score = score.masked_fill(second_side, -1.0)
     for _ in range(n_peaks):
         peak = score.argmax(-1, keepdim=True)
-        weight = torch.gather(p, -1, torch.remainder(peak + steps, n_bins))
+        basin_index = torch.remainder(peak + wide, n_bins)
+        around = torch.gather(p, -1, basin_index)
+        weight = around[:, basin - reach : basin + reach + 1]
         shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
         angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * bin_width
         angles.append(angle)
-        around = torch.gather(p, -1, torch.remainder(peak + wide, n_bins))
         away = wide - shift.unsqueeze(-1)
-        total = around.sum(-1).clamp(min=1e-12)
-        variance = (around * away * away).sum(-1) / total
+        total = around.sum(-1)
+        variance = (around * away * away).sum(-1) / total.clamp(min=1e-12)
         spreads.append(bin_width * torch.sqrt(variance))
-        logs.append(torch.gather(mass, -1, peak).squeeze(-1).clamp(1e-9, 1.0).log())
-        distance = (every - peak).abs()
-        distance = torch.minimum(distance, n_bins - distance)
-        other_side = (distance - n_bins // 2).abs()
-        distance = torch.where(flips, torch.minimum(distance, other_side), distance)
-        score = score.masked_fill(distance <= apart, -1.0)
+        logs.append(total.clamp(1e-9, 1.0).log())
+        near = torch.remainder(peak + excluded, n_bins)
+        score.scatter_(-1, near, -1.0)
         # later peaks do not count what earlier ones were given
-        p = p.masked_fill(distance <= basin, 0.0)
-        mass = _window_sum(p, basin)
+        p.scatter_(-1, basin_index, 0.0)
+        if two_sided:
+            score.scatter_(-1, torch.remainder(near + turn, n_bins), -1.0)
+            p.scatter_(-1, torch.remainder(basin_index + turn, n_bins), 0.0)
     return torch.stack(angles, -1), torch.stack(logs, -1), torch.stack(spreads, -1)

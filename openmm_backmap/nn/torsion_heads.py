@@ -51,6 +51,34 @@ class TorsionHead(nn.Module):
         x = torch.cat((h, condition), dim=-1)
         return self.out(functional.silu(self.hidden(x)))
 
+    @torch.jit.export
+    def spread(self, shared: Tensor, own: Tensor, owner: Tensor) -> Tensor:
+        """Logits of many cases of which some share most of what is told.
+
+        Parameters
+        ----------
+        shared : torch.Tensor, shape (N, H + S)
+            Features and the first conditions.
+        own : torch.Tensor, shape (M, n_conditions - S)
+            The other conditions, which differ between cases.
+        owner : torch.Tensor, shape (M,), int64
+            Row of `shared` of each case.
+
+        Returns
+        -------
+        torch.Tensor, shape (M, n_out)
+            What `forward` gives of ``shared[owner]`` and `own`; what is shared
+            goes through its weights once.
+        """
+        n_shared = shared.shape[1]
+        weight = self.hidden.weight
+        x = functional.linear(shared, weight[:, :n_shared], self.hidden.bias)
+        x = x.index_select(0, owner)
+        if own.shape[1] > 0:
+            last = n_shared + own.shape[1]
+            x = x + functional.linear(own, weight[:, n_shared:last])
+        return self.out(functional.silu(x))
+
 
 class TorsionHeads(nn.Module):
     """Distributions of peptide azimuths, end torsions and chi, given features.
@@ -204,3 +232,37 @@ class TorsionHeads(nn.Module):
         if k == 2:
             return self.chi3(h, condition)
         return self.chi4(h, condition)
+
+    @torch.jit.export
+    def spread_chi_logits(
+        self, h: Tensor, backbone: Tensor, chi: Tensor, owner: Tensor, k: int
+    ) -> Tensor:
+        """Logits of chi k + 1 given each of several starts of a side chain.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (N, H)
+            Features of N residues.
+        backbone : torch.Tensor, shape (N, 14)
+            See `backbone_condition`.
+        chi : torch.Tensor, shape (M, 4)
+            Side-chain torsions in radians; the first `k` are read.
+        owner : torch.Tensor, shape (M,), int64
+            The residue of each.
+        k : int
+            0 to 3.
+
+        Returns
+        -------
+        torch.Tensor, shape (M, 72)
+            Logits.
+        """
+        shared = torch.cat((h, backbone.to(h.dtype)), dim=-1)
+        own = encode_angle(chi[:, :k]).flatten(1)
+        if k == 0:
+            return self.chi1.spread(shared, own, owner)
+        if k == 1:
+            return self.chi2.spread(shared, own, owner)
+        if k == 2:
+            return self.chi3.spread(shared, own, owner)
+        return self.chi4.spread(shared, own, owner)
