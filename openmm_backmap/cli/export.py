@@ -26,8 +26,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="make a model file of a training run",
         description="Take the averaged network of a run, which may still be "
-        "training, fit the packing's pair energy to training structures and the "
-        "confidence to validation structures, and write one model file. The file "
+        "training, fit the packing's pair energy and contact network to training "
+        "structures and the confidence to validation structures, and write one model "
+        "file. The file "
         "is checked against the network before the command ends.",
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
@@ -45,12 +46,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=800,
         metavar="N",
-        help="training structures for the pair energy (default: 800)",
+        help="training structures for these fits (default: 800)",
     )
     parser.add_argument(
         "--packing",
         metavar="MODEL",
-        help="take the pair energy of this model file instead of fitting one",
+        help="take these fits from this model file instead of fitting",
     )
     parser.add_argument(
         "--mix",

@@ -10,6 +10,7 @@ __all__ = [
     "Candidates",
     "drop_hopeless",
     "find_shared_prefix",
+    "keep_candidates",
     "select_candidates",
 ]
 
@@ -135,11 +136,29 @@ def drop_hopeless(
     Candidates
         The rest; at least one a residue that had one.
     """
-    n_all = candidates.index.numel()
     best = energy.amin(1, keepdim=True)
     kept = (energy <= best + max_energy) & torch.isfinite(
         candidates.log_p.view_as(energy)
     )
+    return keep_candidates(candidates, kept)
+
+
+def keep_candidates(candidates: Candidates, kept: torch.Tensor) -> Candidates:
+    """Keep some candidates only.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        P candidates of F x R residues.
+    kept : torch.Tensor, shape (F x R, C), bool
+        Which of them.
+
+    Returns
+    -------
+    Candidates
+        Those kept.
+    """
+    n_all = candidates.index.numel()
     alive = torch.nonzero(kept.reshape(-1).index_select(0, candidates.index)).flatten()
     index = candidates.index.index_select(0, alive)
     same_as = candidates.same_as.index_select(0, alive)

@@ -6,6 +6,8 @@ globals; hence this module.
 
 __all__ = [
     "CLASH_CUTOFF",
+    "CONTACT_CUTOFF",
+    "CONTACT_FIRST_EDGE",
     "CYSTEINE",
     "DISULFIDE_BETA_LONG",
     "DISULFIDE_BETA_SHORT",
@@ -47,6 +49,12 @@ PAIR_CUTOFF = 0.52
 
 FIRST_EDGE = 0.22
 """Upper edge of its first distance bin; the others share the rest equally."""
+
+CONTACT_CUTOFF = 0.55
+"""Range of the contacts that the contact network is told."""
+
+CONTACT_FIRST_EDGE = 0.24
+"""Upper edge of its first distance bin; 17 others share the rest equally."""
 
 DISULFIDE_BOND = 0.204
 """SG-SG bond length; Engh and Huber, Acta Cryst. A47, 392 (1991)."""

@@ -5,7 +5,12 @@ import torch
 from openmm_backmap.packing.atoms import CandidateAtoms
 from openmm_backmap.packing.interactions import InteractionTerms
 
-__all__ = ["compute_candidate_field", "solve_mean_field"]
+__all__ = [
+    "compute_candidate_field",
+    "compute_occupancy",
+    "solve_mean_field",
+    "sum_over_atoms",
+]
 
 
 def compute_candidate_field(

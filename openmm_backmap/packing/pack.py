@@ -1,290 +1,18 @@
 """The one door of the packing: backbone and rotamer candidates in, atoms out."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.builder.tables import BuilderTables, load_builder_tables
 from openmm_backmap.packing import constants
-from openmm_backmap.packing.atoms import (
-    compute_reach,
-    list_backbone,
-    list_candidate_atoms,
-)
-from openmm_backmap.packing.candidates import drop_hopeless, select_candidates
-from openmm_backmap.packing.cleanup import clean_up
-from openmm_backmap.packing.contacts import find_surroundings
-from openmm_backmap.packing.decide import choose_central, sum_agreeing
-from openmm_backmap.packing.disulfides import join_disulfides
-from openmm_backmap.packing.gibbs import sample_gibbs
-from openmm_backmap.packing.interactions import (
-    compute_backbone_energy,
-    compute_side_chain_terms,
-)
-from openmm_backmap.packing.mean_field import solve_mean_field, sum_over_atoms
-from openmm_backmap.packing.pair_energy import (
-    EnergyWeights,
-    make_empty_pair_energy,
-    make_energy_grid,
-)
-from openmm_backmap.packing.repair import repair_side_chains
+from openmm_backmap.packing.contact_inputs import correct_state, list_contacts
+from openmm_backmap.packing.contact_network import ContactNetwork
+from openmm_backmap.packing.pair_energy import make_empty_pair_energy
+from openmm_backmap.packing.settle import settle_frames
+from openmm_backmap.packing.state import PackingSettings, PackingState, solve_frames
 from openmm_backmap.packing.tables import PackingTables, make_packing_tables
 
-__all__ = ["Packer", "PackingSettings", "pack"]
-
-
-class PackingSettings(NamedTuple):
-    """Weights and numbers of steps; the defaults suit a rotamer library.
-
-    Energies are in nats.
-    """
-
-    max_candidates: int = 12  # a residue
-    max_log_ratio: float = 7.0  # nats below the best candidate
-    max_own_energy: float = 7.0  # nats above the best, with the backbone alone
-    log_p_weight: float = 1.0
-    clash_slope: float = 120.0  # nats per nm of overlap
-    clash_ceiling: float = 10.0  # nats an atom pair
-    pair_scale: float = 0.0  # weight of the learned pair energy
-    n_sweeps: int = 10
-    damping: float = 0.5
-    choice_floor: float = 0.05  # of the likeliest's probability
-    agreement: float = 0.7  # radians of chi1 and chi2 that count as the same
-    temperature: float = 1.0  # of samples
-    n_cleanup_steps: int = 10
-    cleanup_pull: float = 0.02
-    cleanup_margin: float = 0.02  # nm
-    n_repair_rounds: int = 4
-    repair_limit: float = 0.03  # nm of overlap beyond the tolerance
-
-
-def pack_frames(
-    backbone: Tensor,
-    residue_type: Tensor,
-    chain_index: Tensor,
-    neighbor_index: Tensor,
-    box: Tensor,
-    chi: Tensor,
-    log_p: Tensor,
-    noise: Tensor | None,
-    builder: BuilderTables,
-    tables: PackingTables,
-    pair_energy: Tensor,
-    settings: PackingSettings,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Pack some frames; see `pack`."""
-    n_frames, n_residues = backbone.size(0), backbone.size(1)
-    n_groups = n_frames * n_residues
-    chi, log_p, bonded = join_disulfides(
-        backbone,
-        residue_type,
-        chain_index,
-        neighbor_index,
-        box,
-        chi,
-        log_p,
-        builder,
-    )
-    candidates = select_candidates(
-        chi,
-        log_p,
-        residue_type,
-        tables,
-        settings.max_candidates,
-        settings.max_log_ratio,
-    )
-    n_kept = candidates.log_p.size(2)
-    rows = backbone.reshape(n_groups, 5, 3)
-    row_type = residue_type.repeat(n_frames).index_select(0, candidates.residue)
-    built = build_side_chain_rows(
-        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
-        row_type,
-        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
-        builder,
-    )
-    atoms = list_candidate_atoms(
-        built,
-        candidates.index,
-        candidates.residue,
-        row_type,
-        candidates.same_as,
-        n_groups,
-        8,
-        tables,
-    )
-    has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
-    backbone_points = list_backbone(backbone, has_beta)
-    weights = EnergyWeights(
-        table=pair_energy,
-        scale=settings.pair_scale,
-        slope=settings.clash_slope,
-        ceiling=settings.clash_ceiling,
-    )
-    grid = make_energy_grid(tables, weights)
-    near = find_surroundings(
-        neighbor_index,
-        backbone[:, :, 1],
-        box,
-        residue_type,
-        chain_index,
-        compute_reach(atoms.points, backbone_points),
-        max(grid.cutoff, constants.CLASH_CUTOFF + 0.11),
-    )
-    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, grid)
-    own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
-    own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
-    listed = candidates.index
-    candidates = drop_hopeless(candidates, own, settings.max_own_energy)
-    own = own.masked_fill(
-        torch.isinf(candidates.log_p).view(n_groups, n_kept), float("inf")
-    )
-    alive = torch.searchsorted(listed, candidates.index)
-    atoms = list_candidate_atoms(
-        built.index_select(0, alive),
-        candidates.index,
-        candidates.residue,
-        row_type.index_select(0, alive),
-        candidates.same_as,
-        n_groups,
-        8,
-        tables,
-    )
-    terms = compute_side_chain_terms(atoms, near, tables, grid)
-    marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
-    if noise is None:
-        choice = choose_central(
-            marginal,
-            built.index_select(0, alive),
-            candidates.index,
-            settings.choice_floor,
-        )
-    else:
-        choice = sample_gibbs(own, marginal, terms, atoms, noise, settings.temperature)
-    kind = residue_type.repeat(n_frames)
-    confidence = sum_agreeing(
-        marginal,
-        candidates.chi.reshape(n_groups, n_kept, 4),
-        choice,
-        tables.chi_period.index_select(0, kind),
-        settings.agreement,
-    )
-    chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
-    chosen_chi, positions = clean_up(
-        rows,
-        backbone_points,
-        candidates.chi.reshape(-1, 4).index_select(0, chosen),
-        bonded.flatten(),
-        near,
-        builder,
-        tables,
-        settings.n_cleanup_steps,
-        settings.cleanup_pull,
-        settings.cleanup_margin,
-    )
-    if settings.n_repair_rounds > 0:
-        chosen_chi, positions = repair_side_chains(
-            chosen_chi,
-            positions,
-            rows,
-            backbone_points,
-            near,
-            candidates.chi,
-            candidates.log_p,
-            bonded.flatten(),
-            builder,
-            tables,
-            settings.n_repair_rounds,
-            settings.repair_limit,
-        )
-    return (
-        chosen_chi.view(n_frames, n_residues, 4),
-        positions.view(n_frames, n_residues, 14, 3),
-        confidence.view(n_frames, n_residues),
-    )
-
-
-def pack(
-    backbone: Tensor,
-    residue_type: Tensor,
-    chain_index: Tensor,
-    neighbor_index: Tensor,
-    box: Tensor,
-    chi: Tensor,
-    log_p: Tensor,
-    noise: Tensor | None,
-    builder: BuilderTables,
-    tables: PackingTables,
-    pair_energy: Tensor,
-    settings: PackingSettings,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose one candidate a residue so that all of them fit together.
-
-    Parameters
-    ----------
-    backbone : torch.Tensor, shape (F, R, 5, 3)
-        N, CA, C, O and CB in nm.
-    residue_type, chain_index : torch.Tensor, shape (R,), int64
-        Type and bonded segment of each residue.
-    neighbor_index : torch.Tensor, shape (F, R, K), int64
-        Nearest residues by CA, -1 padded; contacts outside it are not seen.
-    box : torch.Tensor, shape (F, 3, 3)
-        Box vectors in nm as rows, zeros for no box.
-    chi : torch.Tensor, shape (F, R, C, 4)
-        Candidate side chains in radians.
-    log_p : torch.Tensor, shape (F, R, C)
-        Natural log of their probabilities, -inf for no candidate.
-    noise : torch.Tensor or None, shape (F, R, S)
-        N(0, 1) numbers that drive one mutually packed sample: a first choice
-        from the marginals and S - 1 Gibbs sweeps. If None, the mode.
-    builder : BuilderTables
-        Ideal geometry.
-    tables : PackingTables
-        Constants of the packing.
-    pair_energy : torch.Tensor, shape (26, 26, 16)
-        Learned pair energy in nats.
-    settings : PackingSettings
-        Weights.
-
-    Returns
-    -------
-    chi : torch.Tensor, shape (F, R, 4)
-        The chosen side chains after the clean-up, in radians.
-    positions : torch.Tensor, shape (F, R, 14, 3)
-        Heavy atoms in nm, zeros in absent slots.
-    confidence : torch.Tensor, shape (F, R)
-        Marginal probability of chi1 and chi2 as chosen; 1 where there is no
-        choice.
-    """
-    if residue_type.numel() == 0:
-        return chi[:, :, 0], backbone.new_zeros(chi.size(0), 0, 14, 3), log_p[:, :, 0]
-    # a few thousand residues at once: they fit the caches, and memory stays flat
-    n_rows = 131072 if backbone.is_cuda else 4096
-    n_frames = max(1, n_rows // residue_type.numel())
-    chis: list[Tensor] = []
-    positions: list[Tensor] = []
-    confidences: list[Tensor] = []
-    for start in range(0, backbone.size(0), n_frames):
-        stop = start + n_frames
-        part_chi, part_positions, part_confidence = pack_frames(
-            backbone[start:stop],
-            residue_type,
-            chain_index,
-            neighbor_index[start:stop],
-            box[start:stop],
-            chi[start:stop],
-            log_p[start:stop],
-            None if noise is None else noise[start:stop],
-            builder,
-            tables,
-            pair_energy,
-            settings,
-        )
-        chis.append(part_chi)
-        positions.append(part_positions)
-        confidences.append(part_confidence)
-    return torch.cat(chis), torch.cat(positions), torch.cat(confidences)
+__all__ = ["Packer", "PackingSettings"]
 
 
 class Packer(torch.nn.Module):
@@ -296,6 +24,8 @@ class Packer(torch.nn.Module):
         Weights. If None, the defaults.
     pair_energy : torch.Tensor or None, shape (26, 26, 16)
         Learned pair energy in nats. If None, zero.
+    contacts : ContactNetwork or None
+        Rates the candidates after the mean field. If None, nothing does.
     """
 
     settings: PackingSettings
@@ -304,8 +34,10 @@ class Packer(torch.nn.Module):
         self,
         settings: PackingSettings | None = None,
         pair_energy: Tensor | None = None,
+        contacts: ContactNetwork | None = None,
     ) -> None:
         super().__init__()
+        self.contacts = contacts
         self.settings = PackingSettings() if settings is None else settings
         if pair_energy is None:
             pair_energy = make_empty_pair_energy()
@@ -366,8 +98,89 @@ class Packer(torch.nn.Module):
         log_p: Tensor,
         noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose one candidate a residue; see `pack`."""
-        return pack(
+        """Choose one candidate a residue so that all of them fit together.
+
+        Parameters
+        ----------
+        backbone : torch.Tensor, shape (F, R, 5, 3)
+            N, CA, C, O and CB in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and bonded segment of each residue.
+        neighbor_index : torch.Tensor, shape (F, R, K), int64
+            Nearest residues by CA, -1 padded; contacts outside it are not seen.
+        box : torch.Tensor, shape (F, 3, 3)
+            Box vectors in nm as rows, zeros for no box.
+        chi : torch.Tensor, shape (F, R, C, 4)
+            Candidate side chains in radians.
+        log_p : torch.Tensor, shape (F, R, C)
+            Natural log of their probabilities, -inf for no candidate.
+        noise : torch.Tensor or None, shape (F, R, S)
+            N(0, 1) numbers that drive one mutually packed sample: a first choice
+            from the marginals and S - 1 Gibbs sweeps. If None, the mode.
+
+        Returns
+        -------
+        chi : torch.Tensor, shape (F, R, 4)
+            The chosen side chains after the clean-up, in radians.
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm, zeros in absent slots.
+        confidence : torch.Tensor, shape (F, R)
+            Marginal probability of chi1 and chi2 as chosen; 1 where there is no
+            choice.
+        """
+        if residue_type.numel() == 0:
+            none = backbone.new_zeros(chi.size(0), 0, 14, 3)
+            return chi[:, :, 0], none, log_p[:, :, 0]
+        # a few thousand residues at once: they fit the caches, and memory stays flat
+        n_rows = 131072 if backbone.is_cuda else 4096
+        n_frames = max(1, n_rows // residue_type.numel())
+        chis: list[Tensor] = []
+        positions: list[Tensor] = []
+        confidences: list[Tensor] = []
+        for start in range(0, backbone.size(0), n_frames):
+            stop = start + n_frames
+            state = self.solve(
+                backbone[start:stop],
+                residue_type,
+                chain_index,
+                neighbor_index[start:stop],
+                box[start:stop],
+                chi[start:stop],
+                log_p[start:stop],
+            )
+            part_chi, part_positions, part_confidence = settle_frames(
+                state,
+                None if noise is None else noise[start:stop],
+                self.builder(),
+                self.tables(),
+                self.settings,
+            )
+            chis.append(part_chi)
+            positions.append(part_positions)
+            confidences.append(part_confidence)
+        shape = [backbone.size(0), residue_type.numel()]
+        return (
+            torch.cat(chis).view(shape[0], shape[1], 4),
+            torch.cat(positions).view(shape[0], shape[1], 14, 3),
+            torch.cat(confidences).view(shape[0], shape[1]),
+        )
+
+    def solve(
+        self,
+        backbone: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        chi: Tensor,
+        log_p: Tensor,
+    ) -> PackingState:
+        """Solve the mean field, and correct it by the contacts it makes."""
+        tables = self.tables()
+        reach = constants.CLASH_CUTOFF + 0.11
+        if self.contacts is not None:
+            reach = constants.CONTACT_CUTOFF
+        state = solve_frames(
             backbone,
             residue_type,
             chain_index,
@@ -375,9 +188,14 @@ class Packer(torch.nn.Module):
             box,
             chi,
             log_p,
-            noise,
             self.builder(),
-            self.tables(),
+            tables,
             self.pair_energy,
             self.settings,
+            reach,
         )
+        if self.contacts is not None:
+            pairs, inputs = list_contacts(state, self.builder(), tables, self.settings)
+            summed = self.contacts.sum_contacts(pairs, inputs.code.shape[0])
+            state = correct_state(state, inputs, self.contacts(summed, inputs))
+        return state

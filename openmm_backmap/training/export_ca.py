@@ -18,6 +18,11 @@ from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.export import load_network, load_run_info, mix_networks
+from openmm_backmap.training.fit_contacts import (
+    MAX_CONTACT_RESOLUTION,
+    fit_model_contacts,
+    load_contacts,
+)
 from openmm_backmap.training.fit_packing import (
     N_KNOTS,
     choose_entries,
@@ -127,7 +132,7 @@ def check_parity(
 
 
 def copy_packing(model: CAModel, source: Path | str) -> dict[str, Any]:
-    """Give a model the fitted packing of a model file.
+    """Give a model the fitted packing of a model file: pair energy and contacts.
 
     Parameters
     ----------
@@ -148,8 +153,8 @@ def copy_packing(model: CAModel, source: Path | str) -> dict[str, Any]:
     """
     engine = load_engine(source, "cpu")
     fitted = dict(engine.metadata.metrics.get("packing", {}))
-    table = dict(torch.jit.load(str(engine.path)).named_buffers())
-    energy = [v for k, v in table.items() if k.endswith("packer.pair_energy")]
+    state = torch.jit.load(str(engine.path)).state_dict()
+    energy = [v for k, v in state.items() if k.endswith("packer.pair_energy")]
     if not energy or not {"log_p_weight", "pair_scale"} <= set(fitted):
         raise ModelError(
             f"{source}: its metadata do not say how its pair energy was fitted; fit "
@@ -159,6 +164,7 @@ def copy_packing(model: CAModel, source: Path | str) -> dict[str, Any]:
     model.packer.settings = model.packer.settings._replace(
         pair_scale=fitted["pair_scale"], log_p_weight=fitted["log_p_weight"]
     )
+    model.packer.contacts = load_contacts(state)
     return fitted
 
 
@@ -174,7 +180,7 @@ def export_ca(
     metrics: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
-    """Fit pair energy and calibration, and write the model file.
+    """Fit pair energy, contact network and calibration, and write the model file.
 
     Parameters
     ----------
@@ -186,12 +192,12 @@ def export_ca(
         Folder of the training shards. If None, that of the run's
         configuration.
     n_entries : int
-        Training structures for the pair energy.
+        Training structures for the pair energy and the contact network.
     seed : int
         Draws them.
     packing : pathlib.Path or str, optional
-        A model file whose pair energy is taken over instead of fitting one: of
-        an earlier export of the same run, or of a like network.
+        A model file whose pair energy and contact network are taken over instead
+        of fitting them: of an earlier export of the same run, or of a like network.
     mix : sequence of pathlib.Path or str
         Further runs of "ca", whose weights are averaged with the first's.
     metrics : dict, optional
@@ -210,11 +216,15 @@ def export_ca(
     model = make_ca_model(run, mix)
     say(f"network of {info['residues']:,.0f} residues seen")
     if packing is None:
-        entries = choose_entries(find_shards(folder, "train"), n_entries, seed)
+        shards = find_shards(folder, "train")
+        entries = choose_entries(shards, n_entries, seed)
         say(f"fitting the pair energy to {len(entries)} structures")
         fitted = fit_model_packing(model, entries)
+        entries = choose_entries(shards, n_entries, seed, MAX_CONTACT_RESOLUTION)
+        say(f"fitting the contact network to {len(entries)} structures")
+        fitted["contacts"] = fit_model_contacts(model, entries, report=say)
     else:
-        say(f"taking the pair energy of {packing}")
+        say(f"taking the pair energy and the contact network of {packing}")
         fitted = copy_packing(model, packing)
     held_out = choose_entries(find_shards(folder, "val"), N_HELD_OUT, seed, 9.0)
     say(f"fitting the confidence to {len(held_out)} validation structures")

@@ -1,0 +1,121 @@
+"""What the contact network reads of a mean field, and what it changes in it."""
+
+import torch
+from torch import Tensor
+
+from openmm_backmap.builder.tables import BuilderTables
+from openmm_backmap.packing.atoms import CandidateAtoms, list_candidate_atoms
+from openmm_backmap.packing.candidates import keep_candidates
+from openmm_backmap.packing.contact_network import ContactInputs
+from openmm_backmap.packing.contact_pairs import (
+    ContactPairs,
+    compute_bond_directions,
+    compute_plane_normals,
+    find_contact_pairs,
+)
+from openmm_backmap.packing.mean_field import compute_candidate_field, compute_occupancy
+from openmm_backmap.packing.state import PackingSettings, PackingState
+from openmm_backmap.packing.tables import PackingTables
+
+__all__ = ["correct_state", "list_contacts"]
+
+
+def _list_some(
+    state: PackingState, values: Tensor, kept: Tensor, tables: PackingTables
+) -> CandidateAtoms:
+    """List the atoms of some candidates, with `values` (P, 14, 3) for positions."""
+    some = keep_candidates(state.candidates, kept)
+    place = torch.searchsorted(state.candidates.index, some.index)
+    return list_candidate_atoms(
+        values.index_select(0, place),
+        some.index,
+        some.residue,
+        state.row_type.index_select(0, place),
+        some.same_as,
+        state.marginal.size(0),
+        8,
+        tables,
+    )
+
+
+def list_contacts(
+    state: PackingState,
+    builder: BuilderTables,
+    tables: PackingTables,
+    settings: PackingSettings,
+) -> tuple[ContactPairs, ContactInputs]:
+    """List what the contact network reads of some frames.
+
+    Only candidates between which the mean field has left a doubt are rated.
+
+    Parameters
+    ----------
+    state : PackingState
+        From `solve_frames`.
+    builder, tables, settings
+        Constants and weights.
+
+    Returns
+    -------
+    pairs : ContactPairs
+        Contacts of the atoms of these candidates.
+    inputs : ContactInputs
+        What else the network reads.
+    """
+    marginal, candidates, atoms = state.marginal, state.candidates, state.atoms
+    n_groups, n_kept = marginal.size(0), marginal.size(1)
+    doubt = 1.0 - marginal.amax(1, keepdim=True)
+    is_open = (marginal >= settings.least_marginal) & (doubt >= settings.least_doubt)
+    occupancy = compute_occupancy(marginal.reshape(-1), atoms)
+    field = compute_candidate_field(occupancy, state.terms, atoms, marginal.numel())
+    built, parent = state.built, builder.parent
+    directions = compute_bond_directions(built, state.row_type, parent)
+    normals = compute_plane_normals(built, state.row_type, parent)
+    rated = _list_some(state, built, is_open, tables)
+    is_present = marginal >= settings.least_presence
+    around = _list_some(state, built, is_present, tables)
+    pairs = find_contact_pairs(
+        rated,
+        _list_some(state, directions, is_open, tables),
+        _list_some(state, normals, is_open, tables),
+        around,
+        _list_some(state, directions, is_present, tables),
+        compute_occupancy(marginal.reshape(-1), around),
+        state.rows,
+        state.backbone_points,
+        state.near,
+        tables,
+    )
+    inputs = ContactInputs(
+        code=rated.code,
+        cell_candidate=rated.cell_candidate,
+        cell_atom=rated.cell_atom,
+        is_open=is_open,
+        score=-(state.own + field.view(n_groups, n_kept)),
+        log_p=candidates.log_p.view(n_groups, n_kept),
+        chi=candidates.chi.view(n_groups, n_kept, 4),
+        kind=state.kind,
+    )
+    return pairs, inputs
+
+
+def correct_state(
+    state: PackingState, inputs: ContactInputs, correction: Tensor
+) -> PackingState:
+    """Take the contact network's corrections into energies and marginals."""
+    empty = torch.isinf(state.own)
+    score = (inputs.score + correction).masked_fill(empty, -1e9)
+    return PackingState(
+        candidates=state.candidates,
+        built=state.built,
+        row_type=state.row_type,
+        atoms=state.atoms,
+        rows=state.rows,
+        backbone_points=state.backbone_points,
+        near=state.near,
+        bonded=state.bonded,
+        kind=state.kind,
+        own=state.own - correction,
+        terms=state.terms,
+        marginal=torch.softmax(score, 1).masked_fill(empty, 0.0),
+    )

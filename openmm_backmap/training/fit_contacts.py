@@ -1,0 +1,364 @@
+"""Fit the contact network of the packing to structures.
+
+As in the fit of the pair energy, each residue chooses among its own candidates
+while the others stand as the packing has them; what is learned is which choice
+the structure has made.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from openmm_backmap.builder.extract import torsions_from_atoms
+from openmm_backmap.packing.contact_inputs import list_contacts
+from openmm_backmap.packing.contact_network import ContactInputs, ContactNetwork
+from openmm_backmap.training.fit_packing import PackingModel, forget, make_inputs
+from openmm_backmap.training.fit_pair_energy import find_targets
+from openmm_backmap.training.prepared import MAX_BFACTOR
+from openmm_backmap.training.shards import ShardEntry
+
+__all__ = [
+    "MAX_CONTACT_RESOLUTION",
+    "ContactCase",
+    "collect_contact_case",
+    "collect_contact_cases",
+    "compute_contact_loss",
+    "fit_contact_network",
+    "fit_model_contacts",
+    "join_cases",
+    "load_contacts",
+]
+
+DROPOUT = 0.65
+N_DRAWS = 2
+MAX_CONTACT_RESOLUTION = 2.5
+"""In angstrom; the pair energy is fitted to better structures only."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContactCase:
+    """What the fit reads of one structure: E contacts, N atoms, M cells.
+
+    Attributes
+    ----------
+    code : torch.Tensor, shape (E,), int32
+        Code of each contact, sorted by atom.
+    weight : torch.Tensor, shape (E,), float16
+        Probability of the other atom.
+    n_contacts : torch.Tensor, shape (N,), int64
+        Contacts of each atom.
+    inputs : ContactInputs
+        The candidates.
+    target : torch.Tensor, shape (R,), int64
+        The candidate that is right; -1 where the residue is not used.
+    """
+
+    code: Tensor
+    weight: Tensor
+    n_contacts: Tensor
+    inputs: ContactInputs
+    target: Tensor
+
+
+def collect_contact_case(model: PackingModel, entry: ShardEntry) -> ContactCase:
+    """Pack a structure's CA trace and list the contacts of all that is in doubt.
+
+    Parameters
+    ----------
+    model : PackingModel
+        Its packer has a fitted pair energy and no contact network.
+    entry : ShardEntry
+        A structure.
+
+    Returns
+    -------
+    ContactCase
+    """
+    packer = model.packer
+    bead_positions, residue_type, chain_index, neighbor_index, box = make_inputs(entry)
+    backbone, chi, log_p = model.propose(
+        bead_positions, residue_type, chain_index, neighbor_index, box, None
+    )
+    state = packer.solve(
+        backbone, residue_type, chain_index, neighbor_index, box, chi, log_p
+    )
+    tables = packer.tables()
+    pairs, inputs = list_contacts(state, packer.builder(), tables, packer.settings)
+    used = torch.zeros(inputs.code.numel(), dtype=torch.bool)
+    used[inputs.cell_atom] = True
+    number = torch.cumsum(used.long(), 0) - 1
+    atom, order = torch.sort(number[pairs.atom], stable=True)
+    positions = torch.from_numpy(entry.positions[:1])
+    sure = torch.from_numpy(entry.mask & (entry.bfactor < MAX_BFACTOR))
+    native = torsions_from_atoms(positions, sure, residue_type, chain_index)
+    target = find_targets(
+        state.candidates,
+        native.chi[0],
+        native.chi_mask[0],
+        tables.chi_period[residue_type],
+    )
+    return ContactCase(
+        code=pairs.code[order].to(torch.int32),
+        weight=pairs.weight[order].half(),
+        n_contacts=torch.bincount(atom, minlength=int(used.sum())),
+        inputs=inputs._replace(
+            code=inputs.code[used], cell_atom=number[inputs.cell_atom]
+        ),
+        target=target,
+    )
+
+
+def collect_contact_cases(
+    model: PackingModel,
+    entries: Sequence[ShardEntry],
+    dropout: float = DROPOUT,
+    seed: int = 0,
+) -> Iterator[ContactCase]:
+    """Collect structures beside a network that forgets, see `forget`.
+
+    Parameters
+    ----------
+    model : PackingModel
+        As in `collect_contact_case`.
+    entries : sequence of ShardEntry
+        Training structures.
+    dropout : float
+        Share of its features that the network drops; packed structures are then
+        as often right as those of proteins it does not know.
+    seed : int
+        Of what it drops.
+
+    Yields
+    ------
+    ContactCase
+        Of each entry.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), forget(model, dropout):
+        torch.manual_seed(seed)
+        for entry in entries:
+            yield collect_contact_case(model, entry)
+
+
+def join_cases(
+    cases: Sequence[ContactCase],
+) -> tuple[Tensor, Tensor, Tensor, ContactInputs, Tensor]:
+    """Put structures behind one another.
+
+    Parameters
+    ----------
+    cases : sequence of ContactCase
+        At least one.
+
+    Returns
+    -------
+    code, start, weight : torch.Tensor
+        As `ContactNetwork.sum_sorted` reads them.
+    inputs : ContactInputs
+        Of all residues.
+    target : torch.Tensor
+        Of all residues.
+    """
+    n_kept = max(case.inputs.score.shape[1] for case in cases)
+    fields: dict[str, list[Tensor]] = {name: [] for name in ContactInputs._fields}
+    n_atoms = n_residues = 0
+    for case in cases:
+        inputs = case.inputs
+        n, n_own = inputs.score.shape
+        residue = torch.div(inputs.cell_candidate, n_own, rounding_mode="floor")
+        rank = inputs.cell_candidate - residue * n_own
+        more = (0, n_kept - n_own)
+        fields["code"].append(inputs.code)
+        fields["cell_candidate"].append((residue + n_residues) * n_kept + rank)
+        fields["cell_atom"].append(inputs.cell_atom + n_atoms)
+        fields["is_open"].append(functional.pad(inputs.is_open, more))
+        for name in ("score", "log_p"):
+            value = functional.pad(getattr(inputs, name), more, value=float("-inf"))
+            fields[name].append(value)
+        fields["chi"].append(functional.pad(inputs.chi, (0, 0, *more)))
+        fields["kind"].append(inputs.kind)
+        n_atoms += inputs.code.numel()
+        n_residues += n
+    count = torch.cat([case.n_contacts for case in cases])
+    return (
+        torch.cat([case.code for case in cases]).long(),
+        count.cumsum(0) - count,
+        torch.cat([case.weight for case in cases]).float(),
+        ContactInputs(**{name: torch.cat(rows) for name, rows in fields.items()}),
+        torch.cat([case.target for case in cases]),
+    )
+
+
+def compute_contact_loss(
+    network: ContactNetwork, cases: Sequence[ContactCase]
+) -> Tensor:
+    """Mean negative log likelihood of the structures' own candidates.
+
+    Parameters
+    ----------
+    network : ContactNetwork
+        In training or evaluation mode.
+    cases : sequence of ContactCase
+        Structures.
+
+    Returns
+    -------
+    torch.Tensor
+        Nats a residue, 0 if no residue is used.
+    """
+    code, start, weight, inputs, target = join_cases(cases)
+    correction = network(network.sum_sorted(code, start, weight), inputs)
+    logits = (inputs.score + correction).masked_fill(torch.isinf(inputs.log_p), -1e9)
+    used = target >= 0
+    if not bool(used.any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits[used], target[used])
+
+
+def fit_contact_network(
+    cases: Sequence[ContactCase],
+    *,
+    n_epochs: float = 5.0,
+    batch_size: int = 12,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.05,
+    ema_decay: float = 0.995,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> tuple[ContactNetwork, float]:
+    """Fit a contact network.
+
+    Parameters
+    ----------
+    cases : sequence of ContactCase
+        Structures.
+    n_epochs : float
+        Passes over them.
+    batch_size : int
+        Structures a step.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate rises for a twentieth of the steps, then falls to zero.
+    ema_decay : float
+        Of the averaged weights, which are the result.
+    seed : int
+        Of weights, order and dropout.
+    report : callable, optional
+        Told the loss ten times.
+
+    Returns
+    -------
+    network : ContactNetwork
+        In evaluation mode.
+    loss : float
+        Nats a residue, mean of the last tenth of the steps.
+    """
+    say = report or (lambda line: None)
+    generator = random.Random(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ContactNetwork().train()
+        average = {k: v.clone() for k, v in network.state_dict().items()}
+        n_steps = max(1, int(n_epochs * len(cases) / batch_size))
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=learning_rate, weight_decay=weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, learning_rate, total_steps=n_steps + 1, pct_start=0.05
+        )
+        order: list[int] = []
+        losses: list[float] = []
+        part = max(1, n_steps // 10)
+        for step in range(n_steps):
+            if len(order) < batch_size:
+                order += generator.sample(range(len(cases)), len(cases))
+            batch = [cases[order.pop()] for _ in range(min(batch_size, len(cases)))]
+            optimizer.zero_grad()
+            loss = compute_contact_loss(network, batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+            decay = min(ema_decay, (step + 1) / (step + 10))
+            with torch.no_grad():
+                for name, value in network.state_dict().items():
+                    average[name].lerp_(value, 1.0 - decay)
+            if (step + 1) % part == 0:
+                recent = sum(losses[-part:]) / part
+                say(f"step {step + 1} of {n_steps}: {recent:.4f} nats a residue")
+        network.load_state_dict(average)
+    recent = losses[-part:]
+    return network.eval(), sum(recent) / len(recent)
+
+
+def fit_model_contacts(
+    model: PackingModel,
+    entries: Sequence[ShardEntry],
+    *,
+    dropout: float = DROPOUT,
+    n_draws: int = N_DRAWS,
+    n_epochs: float = 5.0,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, float]:
+    """Fit a contact network to what a model packs and put it into its packer.
+
+    Parameters
+    ----------
+    model : PackingModel
+        Changed in place. Its pair energy must be fitted before.
+    entries : sequence of ShardEntry
+        Training structures.
+    dropout : float
+        See `collect_contact_cases`.
+    n_draws : int
+        Times every structure is packed, with other features dropped.
+    n_epochs : float
+        Passes over all of these.
+    report : callable, optional
+        Told what is going on.
+
+    Returns
+    -------
+    dict
+        ``loss`` (nats a residue), ``n_entries``, ``dropout``, ``n_draws`` and
+        ``n_epochs``.
+    """
+    model.packer.contacts = None
+    cases: list[ContactCase] = []
+    for draw in range(n_draws):
+        cases += collect_contact_cases(model, entries, dropout, draw)
+    network, loss = fit_contact_network(cases, n_epochs=n_epochs, report=report)
+    model.packer.contacts = network
+    return {
+        "loss": loss,
+        "n_entries": len(entries),
+        "dropout": dropout,
+        "n_draws": n_draws,
+        "n_epochs": n_epochs,
+    }
+
+
+def load_contacts(state: Mapping[str, Tensor]) -> ContactNetwork | None:
+    """Read the contact network out of a model's weights.
+
+    Parameters
+    ----------
+    state : mapping of str to torch.Tensor
+        State of a whole model.
+
+    Returns
+    -------
+    ContactNetwork or None
+        In evaluation mode; None if the model has none.
+    """
+    mark = "packer.contacts."
+    found = {k.split(mark)[1]: v for k, v in state.items() if mark in k}
+    if not found:
+        return None
+    hidden, n_out = found["atom.0.weight"].shape[0], found["atom.4.weight"].shape[0]
+    network = ContactNetwork(found["near"].shape[-1], hidden, n_out)
+    network.load_state_dict({k: v.clone() for k, v in found.items()})
+    return network.eval()
