@@ -17,7 +17,7 @@ from openmm_backmap.packing.mean_field import compute_candidate_field, compute_o
 from openmm_backmap.packing.state import PackingSettings, PackingState
 from openmm_backmap.packing.tables import PackingTables
 
-__all__ = ["correct_state", "list_contacts"]
+__all__ = ["correct_marginals", "list_contacts"]
 
 
 def _list_some(
@@ -99,23 +99,38 @@ def list_contacts(
     return pairs, inputs
 
 
-def correct_state(
-    state: PackingState, inputs: ContactInputs, correction: Tensor
-) -> PackingState:
-    """Take the contact network's corrections into energies and marginals."""
+def correct_marginals(
+    state: PackingState,
+    inputs: ContactInputs,
+    correction: Tensor,
+    settings: PackingSettings,
+    temper: float = 0.7,
+) -> Tensor:
+    """Take the contact network's corrections into the marginals.
+
+    Parameters
+    ----------
+    state : PackingState
+        From `solve_frames`.
+    inputs : ContactInputs
+        What the network has read.
+    correction : torch.Tensor, shape (G, C)
+        What it says.
+    settings : PackingSettings
+        Has the network's share; the rest is the mean field, which overlaps weigh on
+        more heavily.
+    temper : float
+        Weight of the mean field's scores beside the network's: alone they are too
+        sure of themselves.
+
+    Returns
+    -------
+    torch.Tensor, shape (G, C)
+        Probabilities of the candidates.
+    """
     empty = torch.isinf(state.own)
+    share = settings.contact_share
+    field = inputs.score.masked_fill(empty, 0.0)
+    correction = share * correction + (1.0 - share) * (temper - 1.0) * field
     score = (inputs.score + correction).masked_fill(empty, -1e9)
-    return PackingState(
-        candidates=state.candidates,
-        built=state.built,
-        row_type=state.row_type,
-        atoms=state.atoms,
-        rows=state.rows,
-        backbone_points=state.backbone_points,
-        near=state.near,
-        bonded=state.bonded,
-        kind=state.kind,
-        own=state.own - correction,
-        terms=state.terms,
-        marginal=torch.softmax(score, 1).masked_fill(empty, 0.0),
-    )
+    return torch.softmax(score, 1).masked_fill(empty, 0.0)

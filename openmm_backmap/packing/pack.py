@@ -5,7 +5,7 @@ from torch import Tensor
 
 from openmm_backmap.builder.tables import BuilderTables, load_builder_tables
 from openmm_backmap.packing import constants
-from openmm_backmap.packing.contact_inputs import correct_state, list_contacts
+from openmm_backmap.packing.contact_inputs import correct_marginals, list_contacts
 from openmm_backmap.packing.contact_network import ContactNetwork
 from openmm_backmap.packing.pair_energy import make_empty_pair_energy
 from openmm_backmap.packing.settle import settle_frames
@@ -25,7 +25,8 @@ class Packer(torch.nn.Module):
     pair_energy : torch.Tensor or None, shape (26, 26, 16)
         Learned pair energy in nats. If None, zero.
     contacts : ContactNetwork or None
-        Rates the candidates after the mean field. If None, nothing does.
+        Rates the candidates of the mode after the mean field. If None, nothing
+        does.
     """
 
     settings: PackingSettings
@@ -131,6 +132,8 @@ class Packer(torch.nn.Module):
         if residue_type.numel() == 0:
             none = backbone.new_zeros(chi.size(0), 0, 14, 3)
             return chi[:, :, 0], none, log_p[:, :, 0]
+        # samples follow the energies alone
+        rates = self.contacts is not None and noise is None
         # a few thousand residues at once: they fit the caches, and memory stays flat
         n_rows = 131072 if backbone.is_cuda else 4096
         n_frames = max(1, n_rows // residue_type.numel())
@@ -147,9 +150,14 @@ class Packer(torch.nn.Module):
                 box[start:stop],
                 chi[start:stop],
                 log_p[start:stop],
+                constants.CONTACT_CUTOFF if rates else constants.CLASH_CUTOFF + 0.11,
             )
+            marginal = state.marginal
+            if rates:
+                marginal = self.rate(state)
             part_chi, part_positions, part_confidence = settle_frames(
                 state,
+                marginal,
                 None if noise is None else noise[start:stop],
                 self.builder(),
                 self.tables(),
@@ -174,13 +182,10 @@ class Packer(torch.nn.Module):
         box: Tensor,
         chi: Tensor,
         log_p: Tensor,
+        reach: float,
     ) -> PackingState:
-        """Solve the mean field, and correct it by the contacts it makes."""
-        tables = self.tables()
-        reach = constants.CLASH_CUTOFF + 0.11
-        if self.contacts is not None:
-            reach = constants.CONTACT_CUTOFF
-        state = solve_frames(
+        """Solve the mean field; see `solve_frames`."""
+        return solve_frames(
             backbone,
             residue_type,
             chain_index,
@@ -189,13 +194,20 @@ class Packer(torch.nn.Module):
             chi,
             log_p,
             self.builder(),
-            tables,
+            self.tables(),
             self.pair_energy,
             self.settings,
             reach,
         )
+
+    def rate(self, state: PackingState) -> Tensor:
+        """Marginals, corrected by the contacts that the candidates make."""
+        marginal = state.marginal
         if self.contacts is not None:
-            pairs, inputs = list_contacts(state, self.builder(), tables, self.settings)
+            pairs, inputs = list_contacts(
+                state, self.builder(), self.tables(), self.settings
+            )
             summed = self.contacts.sum_contacts(pairs, inputs.code.shape[0])
-            state = correct_state(state, inputs, self.contacts(summed, inputs))
-        return state
+            correction = self.contacts(summed, inputs)
+            marginal = correct_marginals(state, inputs, correction, self.settings)
+        return marginal

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from openmm_backmap.builder.tables import BuilderTables
 from openmm_backmap.packing.cleanup import clean_up
-from openmm_backmap.packing.decide import choose_central, sum_agreeing
+from openmm_backmap.packing.decide import choose_central, expect_agreement, sum_agreeing
 from openmm_backmap.packing.gibbs import sample_gibbs
 from openmm_backmap.packing.repair import repair_side_chains
 from openmm_backmap.packing.state import PackingSettings, PackingState
@@ -16,6 +16,7 @@ __all__ = ["settle_frames"]
 
 def settle_frames(
     state: PackingState,
+    marginal: Tensor,
     noise: Tensor | None,
     builder: BuilderTables,
     tables: PackingTables,
@@ -27,6 +28,8 @@ def settle_frames(
     ----------
     state : PackingState
         From `solve_frames`.
+    marginal : torch.Tensor, shape (G, C)
+        Its marginals, or corrected ones.
     noise : torch.Tensor or None, shape (F, R, S)
         See `Packer.forward`.
     builder, tables, settings
@@ -37,23 +40,24 @@ def settle_frames(
     chi, positions, confidence : torch.Tensor, shape (G, 4), (G, 14, 3), (G,)
         As `Packer.forward` gives them.
     """
-    candidates, marginal = state.candidates, state.marginal
+    candidates = state.candidates
     n_groups, n_kept = marginal.size(0), marginal.size(1)
+    chi = candidates.chi.reshape(n_groups, n_kept, 4)
+    period = tables.chi_period.index_select(0, state.kind)
     if noise is None:
+        agreed = expect_agreement(marginal, chi, period, settings.agreement)
         choice = choose_central(
-            marginal, state.built, candidates.index, settings.choice_floor
+            marginal,
+            state.built,
+            candidates.index,
+            settings.agreement_bonus * agreed,
+            settings.choice_floor,
         )
     else:
         choice = sample_gibbs(
             state.own, marginal, state.terms, state.atoms, noise, settings.temperature
         )
-    confidence = sum_agreeing(
-        marginal,
-        candidates.chi.reshape(n_groups, n_kept, 4),
-        choice,
-        tables.chi_period.index_select(0, state.kind),
-        settings.agreement,
-    )
+    confidence = sum_agreeing(marginal, chi, choice, period, settings.agreement)
     chosen = torch.arange(n_groups, device=choice.device) * n_kept + choice
     chosen_chi, positions = clean_up(
         state.rows,

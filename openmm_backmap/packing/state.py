@@ -50,11 +50,13 @@ class PackingSettings(NamedTuple):
     damping: float = 0.5
     choice_floor: float = 0.05  # of the likeliest's probability
     agreement: float = 0.7  # radians of chi1 and chi2 that count as the same
+    agreement_bonus: float = 0.1  # nm that agreement in each outweighs
     temperature: float = 1.0  # of samples
+    contact_share: float = 0.75  # of the contact network in the final scores
     least_marginal: float = 0.02  # of candidates that the contact network rates
     least_doubt: float = 0.04  # of residues whose candidates it rates
     least_presence: float = 0.03  # of candidates that it sees around them
-    n_cleanup_steps: int = 10
+    n_cleanup_steps: int = 14
     cleanup_pull: float = 0.02
     cleanup_margin: float = 0.02  # nm
     n_repair_rounds: int = 4

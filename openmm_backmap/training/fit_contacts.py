@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openmm_backmap.builder.extract import torsions_from_atoms
+from openmm_backmap.packing import constants
 from openmm_backmap.packing.contact_inputs import list_contacts
 from openmm_backmap.packing.contact_network import ContactInputs, ContactNetwork
 from openmm_backmap.training.fit_packing import PackingModel, forget, make_inputs
@@ -84,7 +85,14 @@ def collect_contact_case(model: PackingModel, entry: ShardEntry) -> ContactCase:
         bead_positions, residue_type, chain_index, neighbor_index, box, None
     )
     state = packer.solve(
-        backbone, residue_type, chain_index, neighbor_index, box, chi, log_p
+        backbone,
+        residue_type,
+        chain_index,
+        neighbor_index,
+        box,
+        chi,
+        log_p,
+        constants.CONTACT_CUTOFF,
     )
     tables = packer.tables()
     pairs, inputs = list_contacts(state, packer.builder(), tables, packer.settings)

@@ -26,7 +26,13 @@ def solve(packer: Packer, case: SimpleNamespace) -> PackingState:
             case.box,
             case.chi,
             case.log_p,
+            constants.CONTACT_CUTOFF,
         )
+
+
+def rate(packer: Packer, state: PackingState) -> torch.Tensor:
+    with torch.no_grad():
+        return packer.rate(state)
 
 
 def contacts_of(
@@ -169,19 +175,18 @@ def test_sums_agree_sorted_or_not(
     torch.testing.assert_close(network.sum_contacts(pairs, n_atoms), in_order)
 
 
-def test_a_network_that_has_learned_nothing_changes_nothing(
+def test_a_network_that_has_learned_nothing_only_tempers(
     open_packer: Packer, packing_case: Callable[..., SimpleNamespace]
 ) -> None:
-    case = packing_case()
-    plain, _, inputs = contacts_of(open_packer, case)
+    state, _, inputs = contacts_of(open_packer, packing_case())
+    assert torch.equal(rate(open_packer, state), state.marginal)
     open_packer.contacts = ContactNetwork().eval()
-    rated = solve(open_packer, case)
-    torch.testing.assert_close(rated.own, plain.own)
-    # the marginals of one more sweep, not damped
-    exists = torch.isfinite(plain.own)
-    score = inputs.score.masked_fill(~exists, -1e9)
-    wanted = torch.softmax(score, 1).masked_fill(~exists, 0.0)
-    torch.testing.assert_close(rated.marginal, wanted)
+    share = open_packer.settings.contact_share
+    exists = torch.isfinite(state.own)
+    score = (share + 0.7 * (1.0 - share)) * inputs.score
+    wanted = torch.softmax(score.masked_fill(~exists, -1e9), 1)
+    wanted = wanted.masked_fill(~exists, 0.0)
+    torch.testing.assert_close(rate(open_packer, state), wanted)
 
 
 def test_only_candidates_in_doubt_are_rated(
@@ -232,18 +237,44 @@ def test_rated_frames_are_alike_alone_and_scripted(
 def test_what_the_network_favours_becomes_more_probable(
     open_packer: Packer, packing_case: Callable[..., SimpleNamespace]
 ) -> None:
-    case = packing_case()
-    plain = solve(open_packer, case)
-    open_packer.contacts = taught_network()
-    rated = solve(open_packer, case)
-    exists = torch.isfinite(plain.own)
-    lift = (plain.own - rated.own).masked_fill(~exists, -1e9)
-    span = lift.amax(1) - lift.masked_fill(~exists, 1e9).amin(1)
+    state, pairs, inputs = contacts_of(open_packer, packing_case())
+    open_packer.settings = open_packer.settings._replace(contact_share=1.0)
+    network = open_packer.contacts = taught_network()
+    rated = rate(open_packer, state)
+    lift = network(network.sum_contacts(pairs, inputs.code.numel()), inputs)
+    exists = torch.isfinite(state.own)
+    span = lift.masked_fill(~exists, -1e9).amax(1) - lift.masked_fill(
+        ~exists, 1e9
+    ).amin(1)
     rows = torch.nonzero(span > 0.5).flatten()
     assert len(rows) > 10
-    best = lift[rows].argmax(1)
-    assert (rated.marginal[rows, best] > plain.marginal[rows, best] - 0.02).all()
-    torch.testing.assert_close(
-        rated.marginal.sum(1)[plain.marginal.sum(1) > 0],
-        torch.ones(int((plain.marginal.sum(1) > 0).sum())),
+    best = lift.masked_fill(~exists, -1e9)[rows].argmax(1)
+    assert (rated[rows, best] > state.marginal[rows, best] - 0.02).all()
+    total = rated.sum(1)[exists.any(1)]
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_samples_follow_the_energies_alone(
+    open_packer: Packer, packing_case: Callable[..., SimpleNamespace]
+) -> None:
+    case = packing_case()
+    noise = torch.randn(
+        1, len(case.residue_type), 6, generator=torch.Generator().manual_seed(2)
     )
+    found = []
+    for network in (None, taught_network()):
+        open_packer.contacts = network
+        with torch.no_grad():
+            found.append(
+                open_packer(
+                    case.backbone,
+                    case.residue_type,
+                    case.chain_index,
+                    case.neighbor_index,
+                    case.box,
+                    case.chi,
+                    case.log_p,
+                    noise,
+                )[1]
+            )
+    assert torch.equal(found[0], found[1])
