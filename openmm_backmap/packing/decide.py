@@ -5,50 +5,19 @@ from torch import Tensor
 
 from openmm_backmap.packing import constants
 
-__all__ = ["choose_central", "expect_agreement", "sum_agreeing"]
-
-
-def expect_agreement(
-    marginal: Tensor, chi: Tensor, period: Tensor, tolerance: float
-) -> Tensor:
-    """Probability that chi1 is as a candidate has it, plus that chi2 is, too.
-
-    Parameters
-    ----------
-    marginal : torch.Tensor, shape (G, C)
-        Probabilities of the candidates; 0 for none.
-    chi : torch.Tensor, shape (G, C, 4)
-        Candidates in radians.
-    period : torch.Tensor, shape (G, 4)
-        Period of each chi in radians.
-    tolerance : float
-        In radians.
-
-    Returns
-    -------
-    torch.Tensor, shape (G, C)
-        0 to 2.
-    """
-    leading = chi[..., :2]
-    turn = period[:, :2].view(-1, 1, 1, 2)
-    error = leading.unsqueeze(1) - leading.unsqueeze(2)
-    error = torch.remainder(error + 0.5 * turn, turn) - 0.5 * turn
-    near = error.abs() <= tolerance
-    first = near[..., 0].to(marginal.dtype)
-    score = first + first * near[..., 1].to(marginal.dtype)
-    return torch.matmul(score, marginal.unsqueeze(2)).squeeze(2)
+__all__ = ["choose_central", "sum_agreeing"]
 
 
 def choose_central(
-    marginal: Tensor, built: Tensor, index: Tensor, bonus: Tensor, floor: float
+    marginal: Tensor, built: Tensor, index: Tensor, floor: float
 ) -> Tensor:
     """Choose the candidate nearest to where the side chain probably is.
 
     Least expected distance ``sum_d p_d |x_c - x_d|`` over the candidates d of
     a residue, with the distance over all side-chain atoms (minimum Bayes risk:
-    Bickel and Doksum, Mathematical Statistics, 2015, section 3.2), less a bonus.
-    Unlike the likeliest candidate it does not lose to a small one when the
-    probability of a rotamer is shared among many that differ at the far end only.
+    Bickel and Doksum, Mathematical Statistics, 2015, section 3.2). Unlike the
+    likeliest candidate it does not lose to a small one when the probability of
+    a rotamer is shared among many that differ at the far end only.
 
     Parameters
     ----------
@@ -58,8 +27,6 @@ def choose_central(
         Atoms of the P existing candidates in nm, zeros in absent slots.
     index : torch.Tensor, shape (P,), int64
         Their places in G x C.
-    bonus : torch.Tensor, shape (G, C)
-        Distance in nm that each candidate is forgiven.
     floor : float
         Candidates less probable than this share of the likeliest are not
         chosen.
@@ -77,7 +44,7 @@ def choose_central(
     rows = rows.index_copy(0, index, atoms).view(n_groups, n_kept, -1)
     # not the quick way by products of matrices: it is not exact near zero
     distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    risk = torch.matmul(distance, marginal.unsqueeze(2)).squeeze(2) - bonus
+    risk = torch.matmul(distance, marginal.unsqueeze(2)).squeeze(2)
     # ties go to the candidate that was proposed first, however they are rounded
     order = torch.arange(n_kept, dtype=risk.dtype, device=risk.device)
     risk = risk + 1e-5 * order

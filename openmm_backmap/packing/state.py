@@ -50,7 +50,6 @@ class PackingSettings(NamedTuple):
     damping: float = 0.5
     choice_floor: float = 0.05  # of the likeliest's probability
     agreement: float = 0.7  # radians of chi1 and chi2 that count as the same
-    agreement_bonus: float = 0.1  # nm that agreement in each outweighs
     temperature: float = 1.0  # of samples
     contact_share: float = 0.75  # of the contact network in the final scores
     least_marginal: float = 0.02  # of candidates that the contact network rates

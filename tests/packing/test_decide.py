@@ -4,9 +4,7 @@ import math
 
 import torch
 
-from openmm_backmap.packing.decide import choose_central, expect_agreement, sum_agreeing
-
-NONE = torch.zeros(1, 1)
+from openmm_backmap.packing.decide import choose_central, sum_agreeing
 
 
 def place(points: list[float]) -> torch.Tensor:
@@ -20,7 +18,7 @@ def test_shared_rotamer_beats_the_likeliest_candidate() -> None:
     marginal = torch.tensor([[0.4, 0.3, 0.3], [1.0, 0.0, 0.0]])
     built = place([1.0, 0.1, 0.0, 0.5])
     index = torch.tensor([0, 1, 2, 3])
-    assert choose_central(marginal, built, index, NONE, 0.05).tolist() == [1, 0]
+    assert choose_central(marginal, built, index, 0.05).tolist() == [1, 0]
 
 
 def test_least_risk_equals_the_written_out_sum() -> None:
@@ -30,7 +28,7 @@ def test_least_risk_equals_the_written_out_sum() -> None:
     index = torch.nonzero(marginal.reshape(-1) > 0).flatten()
     built = torch.zeros(len(index), 14, 3)
     built[:, 5:] = torch.randn(len(index), 9, 3, generator=generator)
-    choice = choose_central(marginal, built, index, NONE, 0.0)
+    choice = choose_central(marginal, built, index, 0.0)
     place_of = {int(k): row for row, k in enumerate(index)}
     for g in range(5):
         risks = {}
@@ -51,30 +49,8 @@ def test_improbable_and_missing_candidates_are_not_chosen() -> None:
     marginal = torch.tensor([[0.50, 0.02, 0.48]])
     built = place([0.0, 0.5, 1.0])
     index = torch.arange(3)
-    assert choose_central(marginal, built, index, NONE, 0.05).tolist() == [0]
-    assert choose_central(torch.zeros(1, 3), built, index, NONE, 0.05).tolist() == [0]
-
-
-def test_agreement_breaks_near_ties_of_distance() -> None:
-    # two of three agree in chi1 with the first, which lies a little off
-    marginal = torch.tensor([[0.4, 0.3, 0.3]])
-    chi = torch.zeros(1, 3, 4)
-    chi[0, :, 0] = torch.tensor([0.0, 0.5, -1.0])
-    chi[0, 2, 1] = math.pi - 0.1
-    period = torch.tensor([[2 * math.pi, math.pi, 1.0, 1.0]])
-    agreed = expect_agreement(marginal, chi, period, 0.7)
-    torch.testing.assert_close(agreed, torch.tensor([[1.4, 1.4, 0.6]]))
-    built = place([0.10, 0.12, 0.06])
-    index = torch.arange(3)
-    assert choose_central(marginal, built, index, NONE, 0.05).tolist() == [0]
-    built = place([0.10, 0.12, 0.10])
-    built[2, 7, 1] = 0.001
-    choice = choose_central(marginal, built, index, 0.1 * agreed, 0.05)
-    assert choice.tolist() == [0]
-    built = place([0.0, 0.02, 0.01])
-    assert choose_central(marginal, built, index, NONE, 0.05).tolist() == [2]
-    choice = choose_central(marginal, built, index, 0.1 * agreed, 0.05)
-    assert choice.tolist() == [0]
+    assert choose_central(marginal, built, index, 0.05).tolist() == [0]
+    assert choose_central(torch.zeros(1, 3), built, index, 0.05).tolist() == [0]
 
 
 def test_confidence_adds_up_what_agrees_in_chi1_and_chi2() -> None:
