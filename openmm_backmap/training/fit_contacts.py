@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 DROPOUT = 0.65
-N_DRAWS = 2
+N_DRAWS = 3
 MAX_CONTACT_RESOLUTION = 2.5
 """In angstrom; the pair energy is fitted to better structures only."""
 
@@ -229,10 +229,10 @@ def compute_contact_loss(
 def fit_contact_network(
     cases: Sequence[ContactCase],
     *,
-    n_epochs: float = 5.0,
+    n_epochs: float = 3.2,
     batch_size: int = 12,
     learning_rate: float = 2e-3,
-    weight_decay: float = 0.05,
+    weight_decay: float = 0.1,
     ema_decay: float = 0.995,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
@@ -308,7 +308,7 @@ def fit_model_contacts(
     *,
     dropout: float = DROPOUT,
     n_draws: int = N_DRAWS,
-    n_epochs: float = 5.0,
+    n_epochs: float = 3.2,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, float]:
     """Fit a contact network to what a model packs and put it into its packer.
