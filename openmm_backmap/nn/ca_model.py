@@ -6,13 +6,13 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from openmm_backmap.builder.backbone import build_backbone, has_next
+from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.conditioning import find_cis, project_ca
-from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.nn.ca_noise import estimate_noise
 from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.nn.template import (
     offer_cis,
@@ -24,62 +24,12 @@ from openmm_backmap.nn.torsion_bins import decode_mean, sample_bins
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
 
-__all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate", "estimate_noise"]
+__all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate"]
 
 CA_NOISE_WIDTH = 20
 """2 for the planes, 1 for the chain, 3 for ends, 4 for chi, 10 Gibbs sweeps."""
 
 FIRST_SWEEP = 10
-MAX_NOISE = 0.03
-NATIVE_SPREAD = 0.004
-NATIVE_BONDS = 8.0
-
-
-def estimate_noise(
-    ca: Tensor,
-    is_cis: Tensor,
-    chain_index: Tensor,
-    native_spread: float = NATIVE_SPREAD,
-    max_noise: float = MAX_NOISE,
-    native_bonds: float = NATIVE_BONDS,
-) -> Tensor:
-    """Noise of a CA trace, from how far its bonds are from 3.8 A.
-
-    Parameters
-    ----------
-    ca : torch.Tensor, shape (F, R, 3)
-        CA positions in nm, before any projection.
-    is_cis : torch.Tensor, shape (F, R), bool
-        Cis units, which do not count.
-    chain_index : torch.Tensor, shape (R,), int64
-        Bonded segments.
-    native_spread : float
-        Spread of real CA-CA bonds in nm, taken as no noise.
-    max_noise : float
-        Largest value, nm a coordinate (the largest of the training).
-    native_bonds : float
-        Bonds without noise that are counted with those of a segment, so that a
-        short one is not called noisy for one odd bond.
-
-    Returns
-    -------
-    torch.Tensor, shape (F, R)
-        Noise in nm a coordinate, one value a segment and frame. Noise of standard
-        deviation s moves a bond's length by ``sqrt(2) s``.
-    """
-    bond = compute_distance(ca, torch.roll(ca, -1, 1))
-    counts = (has_next(chain_index).unsqueeze(0) & ~is_cis).to(ca.dtype)
-    off = (bond - 0.3805) * counts
-    first = ~torch.roll(has_next(chain_index), 1, 0)
-    segment = torch.cumsum(first.to(torch.int64), 0) - 1
-    segment = segment.unsqueeze(0).expand(ca.shape[0], -1)
-    none = torch.zeros_like(off)
-    total = none.scatter_add(1, segment, off * off)
-    count = none.scatter_add(1, segment, counts)
-    spread = native_spread * native_spread
-    excess = (total - spread * count).clamp(min=0.0) / (count + native_bonds)
-    sigma = torch.sqrt(0.5 * excess).clamp(max=max_noise)
-    return sigma.gather(1, segment)
 
 
 def calibrate(value: Tensor, table: Tensor) -> Tensor:

@@ -4,12 +4,19 @@ from typing import Optional
 
 from torch import Tensor, nn
 
+from openmm_backmap.builder.conditioning import find_cis
 from openmm_backmap.nn.bead_hints import BeadHints
 from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.nn.ca_noise import estimate_noise
 from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.pack import Packer
 
 __all__ = ["PackedModel"]
+
+
+CLEAN = 0.01
+"""Noise of a CA trace in nm a coordinate up to which the contact network is used: it
+was fitted to traces without noise, and overlaps weigh less beside it."""
 
 
 class PackedModel(nn.Module):
@@ -33,6 +40,7 @@ class PackedModel(nn.Module):
         self.packer = packer
         self.first_sweep = first_sweep
         self.n_noise = n_noise
+        self.clean = CLEAN
 
     def rate(self, confidence: Tensor) -> Tensor:
         """Confidence as it is shown, from that of the packing."""
@@ -89,6 +97,11 @@ class PackedModel(nn.Module):
         sweeps: Optional[Tensor] = None  # noqa: UP045
         if noise is not None:
             sweeps = noise[..., self.first_sweep : self.n_noise]
+        beads = bead_positions[:, :, 0]
+        is_cis = find_cis(beads, residue_type, chain_index)
+        sigma = estimate_noise(beads, is_cis, chain_index)
+        if hints is not None:
+            sigma = sigma.clamp(min=hints.noise)
         _, positions, confidence = self.packer(
             backbone,
             residue_type,
@@ -98,6 +111,7 @@ class PackedModel(nn.Module):
             chi,
             log_p,
             sweeps,
+            sigma <= self.clean,
         )
         is_told = False
         if hints is not None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.ca_decode import CADecoder
-from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel, estimate_noise
+from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
 from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.ca_noise import estimate_noise
 from openmm_backmap.packing.pack import Packer
 
 
