@@ -6,7 +6,7 @@ from torch import Tensor
 from openmm_backmap.builder.backbone import has_next
 from openmm_backmap.geometry.vectors import compute_distance
 
-__all__ = ["estimate_noise"]
+__all__ = ["compute_shift", "estimate_noise"]
 
 MAX_NOISE = 0.03
 NATIVE_SPREAD = 0.004
@@ -58,3 +58,28 @@ def estimate_noise(
     excess = (total - spread * count).clamp(min=0.0) / (count + native_bonds)
     sigma = torch.sqrt(0.5 * excess).clamp(max=max_noise)
     return sigma.gather(1, segment)
+
+
+def compute_shift(moved: Tensor, ca: Tensor, chain_index: Tensor) -> Tensor:
+    """How far the projection has moved the CAs of each segment.
+
+    Parameters
+    ----------
+    moved, ca : torch.Tensor, shape (F, R, 3)
+        CA positions after and before, in nm.
+    chain_index : torch.Tensor, shape (R,), int64
+        Bonded segments.
+
+    Returns
+    -------
+    torch.Tensor, shape (F, R)
+        Root mean square in nm, one value a segment and frame.
+    """
+    first = ~torch.roll(has_next(chain_index), 1, 0)
+    segment = torch.cumsum(first.to(torch.int64), 0) - 1
+    segment = segment.unsqueeze(0).expand(ca.shape[0], -1)
+    square = ((moved - ca) * (moved - ca)).sum(-1)
+    none = torch.zeros_like(square)
+    total = none.scatter_add(1, segment, square)
+    count = none.scatter_add(1, segment, torch.ones_like(square))
+    return torch.sqrt(total / count.clamp(min=1.0)).gather(1, segment)

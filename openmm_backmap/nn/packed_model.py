@@ -2,21 +2,21 @@
 
 from typing import Optional
 
+import torch
 from torch import Tensor, nn
 
-from openmm_backmap.builder.conditioning import find_cis
 from openmm_backmap.nn.bead_hints import BeadHints
 from openmm_backmap.nn.ca_features import compute_image_shift
-from openmm_backmap.nn.ca_noise import estimate_noise
+from openmm_backmap.nn.ca_noise import compute_shift
 from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.pack import Packer
 
 __all__ = ["PackedModel"]
 
 
-CLEAN = 0.01
-"""Noise of a CA trace in nm a coordinate up to which the contact network is used: it
-was fitted to traces without noise, and overlaps weigh less beside it."""
+CLEAN = 0.004
+"""Up to this shift of CAs (nm) a trace is like those that the contact network was
+fitted to; crystal structures are, traces of bonds without angle terms hardly ever."""
 
 
 class PackedModel(nn.Module):
@@ -98,10 +98,10 @@ class PackedModel(nn.Module):
         if noise is not None:
             sweeps = noise[..., self.first_sweep : self.n_noise]
         beads = bead_positions[:, :, 0]
-        is_cis = find_cis(beads, residue_type, chain_index)
-        sigma = estimate_noise(beads, is_cis, chain_index)
+        shift = compute_shift(backbone[:, :, 1], beads, chain_index)
+        is_clean = shift <= self.clean
         if hints is not None:
-            sigma = sigma.clamp(min=hints.noise)
+            is_clean = torch.zeros_like(is_clean)
         _, positions, confidence = self.packer(
             backbone,
             residue_type,
@@ -111,7 +111,7 @@ class PackedModel(nn.Module):
             chi,
             log_p,
             sweeps,
-            sigma <= self.clean,
+            is_clean,
         )
         is_told = False
         if hints is not None:

@@ -12,7 +12,7 @@ from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
 from openmm_backmap.nn.ca_network import CANetwork
-from openmm_backmap.nn.ca_noise import estimate_noise
+from openmm_backmap.nn.ca_noise import compute_shift, estimate_noise
 from openmm_backmap.packing.pack import Packer
 
 
@@ -178,3 +178,14 @@ def test_bonds_are_whole_even_on_a_noisy_trace(
     peptide = compute_distance(positions[:, :-1, 2], positions[:, 1:, 0])
     peptide = peptide[:, inputs[2][:-1] == inputs[2][1:]]
     assert float((peptide - 0.133).abs().max()) < 0.0133
+
+
+def test_the_shift_of_a_trace_is_taken_a_segment() -> None:
+    ca = torch.zeros(2, 5, 3)
+    moved = ca.clone()
+    moved[0, :2, 0] = torch.tensor([0.03, 0.04])
+    moved[1, 4, 2] = -0.01
+    shift = compute_shift(moved, ca, torch.tensor([0, 0, 1, 1, 1]))
+    first = (0.5 * (0.03**2 + 0.04**2)) ** 0.5
+    wanted = [[first, first, 0.0, 0.0, 0.0], [0.0, 0.0, *[0.01 / 3**0.5] * 3]]
+    torch.testing.assert_close(shift, torch.tensor(wanted))
