@@ -36,6 +36,8 @@ __all__ = [
 
 DROPOUT = 0.65
 N_DRAWS = 3
+SMOOTHING = 0.25
+SPEED = 5.0
 MAX_CONTACT_RESOLUTION = 2.5
 """In angstrom; the pair energy is fitted to better structures only."""
 
@@ -232,7 +234,7 @@ def fit_contact_network(
     n_epochs: float = 3.2,
     batch_size: int = 12,
     learning_rate: float = 2e-3,
-    weight_decay: float = 0.1,
+    weight_decay: float = 0.3,
     ema_decay: float = 0.995,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
@@ -267,14 +269,21 @@ def fit_contact_network(
     generator = random.Random(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ContactNetwork().train()
+        network = ContactNetwork(smoothing=SMOOTHING).train()
         average = {k: v.clone() for k, v in network.state_dict().items()}
         n_steps = max(1, int(n_epochs * len(cases) / batch_size))
+        rest = [p for p in network.parameters() if p is not network.weight]
+        # two numbers that everything depends on: they must not lag behind
+        fast = SPEED * learning_rate
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay
+            [
+                {"params": rest, "weight_decay": weight_decay},
+                {"params": [network.weight], "weight_decay": 0.0},
+            ],
+            lr=learning_rate,
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, learning_rate, total_steps=n_steps + 1, pct_start=0.05
+            optimizer, [learning_rate, fast], total_steps=n_steps + 1, pct_start=0.05
         )
         order: list[int] = []
         losses: list[float] = []
@@ -298,6 +307,7 @@ def fit_contact_network(
                 recent = sum(losses[-part:]) / part
                 say(f"step {step + 1} of {n_steps}: {recent:.4f} nats a residue")
         network.load_state_dict(average)
+        network.bake()
     recent = losses[-part:]
     return network.eval(), sum(recent) / len(recent)
 

@@ -175,7 +175,7 @@ def test_sums_agree_sorted_or_not(
     torch.testing.assert_close(network.sum_contacts(pairs, n_atoms), in_order)
 
 
-def test_a_network_that_has_learned_nothing_only_tempers(
+def test_a_network_that_has_learned_nothing_only_weighs(
     open_packer: Packer, packing_case: Callable[..., SimpleNamespace]
 ) -> None:
     state, _, inputs = contacts_of(open_packer, packing_case())
@@ -183,7 +183,11 @@ def test_a_network_that_has_learned_nothing_only_tempers(
     open_packer.contacts = ContactNetwork().eval()
     share = open_packer.settings.contact_share
     exists = torch.isfinite(state.own)
-    score = (share + 0.7 * (1.0 - share)) * inputs.score
+    score = inputs.score - inputs.score.amax(1, keepdim=True)
+    log_p = inputs.log_p.clamp(min=-15.0)
+    # 0.2 of the score and 0.6 of log p for it; what is hopeless stays so
+    told = 0.6 * log_p - 0.8 * score.clamp(min=-15.0)
+    score = score + share * told - 0.3 * (1.0 - share) * score
     wanted = torch.softmax(score.masked_fill(~exists, -1e9), 1)
     wanted = wanted.masked_fill(~exists, 0.0)
     torch.testing.assert_close(rate(open_packer, state), wanted)
@@ -309,3 +313,18 @@ def test_noisy_traces_are_packed_by_the_energies_alone(
     mixed = run(is_clean)
     assert torch.equal(mixed[0], plain[0])
     torch.testing.assert_close(mixed[1], rated[1], atol=1e-5, rtol=0)
+
+
+def test_baked_smoothing_gives_the_same_table() -> None:
+    torch.manual_seed(0)
+    network = ContactNetwork(width=3, smoothing=0.25)
+    plain = (network.near + network.here + network.there).detach()
+    smooth = network.table().detach().view_as(plain)
+    wanted = 0.5 * plain[..., 4, :] + 0.25 * (plain[..., 3, :] + plain[..., 5, :])
+    torch.testing.assert_close(smooth[..., 4, :], wanted)
+    torch.testing.assert_close(
+        smooth[..., 0, :], 0.75 * plain[..., 0, :] + 0.25 * plain[..., 1, :]
+    )
+    network.bake()
+    assert network.smoothing == 0.0
+    torch.testing.assert_close(network.table().detach().view_as(plain), smooth)
