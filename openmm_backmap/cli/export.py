@@ -55,11 +55,17 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mix",
-        type=Path,
         metavar="RUN",
         nargs="+",
         default=(),
-        help="average the weights with those of runs that started from this one",
+        help="average the weights with those of runs, or of model files, that started "
+        "from one another",
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        metavar="S",
+        help="weight of RUN in that average, 0 to 1 (default: equal parts)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
@@ -80,6 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         Exit code.
     """
     output = arguments.output
+    share = arguments.share
+    if share is not None and (not arguments.mix or not 0.0 <= share <= 1.0):
+        raise DataError(
+            f"--share {share:g}: wanted 0 to 1, beside --mix; it is the weight of "
+            f"{arguments.run_folder} among the networks that are averaged"
+        )
     if output.exists() and not arguments.force:
         raise OutputExistsError(f"{output} exists: give another name, or --force")
     if not output.parent.is_dir():
@@ -94,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         packing=arguments.packing,
         mix=arguments.mix,
+        share=share,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(f"{output}: model {metadata.name}, {output.stat().st_size / 1e6:.1f} MB")

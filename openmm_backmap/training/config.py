@@ -6,6 +6,7 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openmm_backmap.artifact.packaged import list_models
 from openmm_backmap.errors import DataError
 
 __all__ = [
@@ -109,9 +110,10 @@ class ModelConfig:
     name : str
         "ca" or "vae".
     start : tuple of str
-        Run folder or checkpoint whose averaged weights a new run starts from,
-        relative to the configuration file; its network may be narrower (see
-        `training.widen`). Of several, the mean. Empty = random weights.
+        Run folder, checkpoint or model file whose (averaged) weights a new run
+        starts from, relative to the configuration file, or the name of a packaged
+        model; its network may be narrower (see `training.widen`). Of several, the
+        mean. Empty = random weights.
     width, n_layers, n_heads, edge_width, dropout, n_e3_layers
         See `nn.ca_network.CATrunk`; `n_e3_layers` is for "ca" only.
     jitter, withheld, type_dropout
@@ -353,6 +355,9 @@ def load_config(path: Path | str) -> TrainingConfig:
     )
     model = dataclasses.replace(
         config.model,
-        start=tuple(str((base / run).resolve()) for run in config.model.start),
+        start=tuple(
+            run if run in list_models() else str((base / run).resolve())
+            for run in config.model.start
+        ),
     )
     return dataclasses.replace(config, data=data, model=model)

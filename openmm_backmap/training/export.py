@@ -9,6 +9,7 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.nn.torsion_heads import TorsionHeads
 from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.model_weights import find_model_file, read_model_weights
 from openmm_backmap.training.step import build_network
 
 __all__ = ["load_network", "load_run_info", "mix_networks"]
@@ -20,9 +21,11 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     Parameters
     ----------
     run : pathlib.Path or str
-        Run folder or checkpoint file.
+        Run folder or checkpoint file; or, for `ca`, a model file or the name of a
+        packaged model.
     averaged : bool
-        Take the averaged weights, which are the better ones, or the last.
+        Take the averaged weights, which are the better ones, or the last. A model
+        file has but one kind.
 
     Returns
     -------
@@ -34,11 +37,16 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     DataError
         If there is no checkpoint, it is broken, or it fits another network.
     """
-    state = load_checkpoint(run)
-    network = build_network(config_from_dict(state["config"]).model)
-    weights = dict(state["network"])
-    if averaged:
-        weights.update(state["average"]["shadow"])
+    path = find_model_file(run)
+    if path is None:
+        state = load_checkpoint(run)
+        network = build_network(config_from_dict(state["config"]).model)
+        weights = dict(state["network"])
+        if averaged:
+            weights.update(state["average"]["shadow"])
+    else:
+        weights, config = read_model_weights(path)
+        network = build_network(config)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -51,7 +59,9 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     return network.eval().requires_grad_(False)
 
 
-def mix_networks(networks: Sequence[TorsionHeads]) -> TorsionHeads:
+def mix_networks(
+    networks: Sequence[TorsionHeads], share: float | None = None
+) -> TorsionHeads:
     """Average the weights of networks that were trained on from one of them.
 
     Wortsman et al., PMLR 162:23965 (ICML 2022, model soups) and CVPR 2022
@@ -61,6 +71,9 @@ def mix_networks(networks: Sequence[TorsionHeads]) -> TorsionHeads:
     ----------
     networks : sequence of TorsionHeads
         Of one configuration.
+    share : float, optional
+        Weight of the first one, 0 to 1; the others have equal parts of the rest. If
+        None, all have equal parts.
 
     Returns
     -------
@@ -79,7 +92,13 @@ def mix_networks(networks: Sequence[TorsionHeads]) -> TorsionHeads:
             "the runs' networks differ in size: only a run and those that started "
             "from it ([model] start) can be mixed"
         )
-    mean = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
+    first = 1.0 / len(states) if share is None else share
+    rest = (1.0 - first) / max(len(states) - 1, 1)
+    parts = [first] + [rest] * (len(states) - 1)
+    mean = {
+        k: sum(part * s[k] for part, s in zip(parts, states, strict=True))
+        for k in states[0]
+    }
     networks[0].load_state_dict(mean)
     return networks[0]
 

@@ -30,6 +30,7 @@ from openmm_backmap.training.fit_packing import (
     fit_model_packing,
     make_inputs,
 )
+from openmm_backmap.training.model_weights import find_model_file, read_model_info
 from openmm_backmap.training.provenance import describe_build
 from openmm_backmap.training.shards import ShardEntry, find_shards
 
@@ -42,7 +43,9 @@ PARITY_TOLERANCE = 1e-4
 """Largest difference in nm between eager and scripted atoms."""
 
 
-def make_ca_model(run: Path | str, mix: Sequence[Path | str] = ()) -> CAModel:
+def make_ca_model(
+    run: Path | str, mix: Sequence[Path | str] = (), share: float | None = None
+) -> CAModel:
     """Put a run's averaged network into its model, without any fit.
 
     Parameters
@@ -50,7 +53,9 @@ def make_ca_model(run: Path | str, mix: Sequence[Path | str] = ()) -> CAModel:
     run : pathlib.Path or str
         Run folder or checkpoint.
     mix : sequence of pathlib.Path or str
-        Further runs of "ca", see `mix_networks`.
+        Further runs or model files of "ca", see `mix_networks`.
+    share : float, optional
+        Weight of `run` among them.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def make_ca_model(run: Path | str, mix: Sequence[Path | str] = ()) -> CAModel:
         return make_vae_model(run, energy.clone())
     network = load_network(run)
     if mix:
-        network = mix_networks([network, *map(load_network, mix)])
+        network = mix_networks([network, *map(load_network, mix)], share)
     return CAModel(
         CADecoder(network),
         Packer(),
@@ -168,6 +173,15 @@ def copy_packing(model: CAModel, source: Path | str) -> dict[str, Any]:
     return fitted
 
 
+def _describe_run(source: Path | str) -> dict[str, Any]:
+    """What the metadata say of a network that is mixed in."""
+    path = find_model_file(source)
+    if path is not None:
+        return read_model_info(path)
+    info = load_run_info(source)[1]
+    return {k: info[k] for k in ("steps", "residues", "seconds", "data_hash")}
+
+
 def export_ca(
     run: Path | str,
     output: Path | str,
@@ -177,6 +191,7 @@ def export_ca(
     seed: int = 0,
     packing: Path | str | None = None,
     mix: Sequence[Path | str] = (),
+    share: float | None = None,
     metrics: dict[str, Any] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
@@ -199,7 +214,11 @@ def export_ca(
         A model file whose pair energy and contact network are taken over instead
         of fitting them: of an earlier export of the same run, or of a like network.
     mix : sequence of pathlib.Path or str
-        Further runs of "ca", whose weights are averaged with the first's.
+        Further runs or model files of "ca", whose weights are averaged with the
+        first's.
+    share : float, optional
+        Weight of the first in this average; the others have equal parts of the rest.
+        If None, all have equal parts.
     metrics : dict, optional
         What was measured elsewhere, for the metadata.
     report : callable, optional
@@ -213,7 +232,7 @@ def export_ca(
     say = report or (lambda line: None)
     config, info = load_run_info(run)
     folder = Path(config.data.folder if data is None else data)
-    model = make_ca_model(run, mix)
+    model = make_ca_model(run, mix, share)
     say(f"network of {info['residues']:,.0f} residues seen")
     if packing is None:
         shards = find_shards(folder, "train")
@@ -233,9 +252,9 @@ def export_ca(
     wanted = ("steps", "residues", "seconds")
     training: dict[str, Any] = {k: info[k] for k in wanted}
     if mix:
-        others = [load_run_info(other)[1] for other in mix]
-        keys = (*wanted, "data_hash")
-        training["mixed_with"] = [{k: other[k] for k in keys} for other in others]
+        training["mixed_with"] = [_describe_run(other) for other in mix]
+        if share is not None:
+            training["share"] = share
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,

@@ -15,6 +15,7 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import ModelConfig, config_from_dict
+from openmm_backmap.training.model_weights import find_model_file, read_model_weights
 
 __all__ = ["load_start", "widen_state"]
 
@@ -120,13 +121,17 @@ def load_start(network: CANetwork, model: ModelConfig) -> None:
     Raises
     ------
     DataError
-        If such a run cannot be read or does not fit.
+        If such a run or model file cannot be read or does not fit.
     """
     states = []
     for run in model.start:
-        state = load_checkpoint(Path(run))
-        earlier = config_from_dict(state["config"], f"configuration of {run}")
-        weights = {**state["network"], **state["average"]["shadow"]}
-        states.append(widen_state(weights, earlier.model, model))
+        path = find_model_file(run)
+        if path is None:
+            state = load_checkpoint(Path(run))
+            earlier = config_from_dict(state["config"], f"configuration of {run}").model
+            weights = {**state["network"], **state["average"]["shadow"]}
+        else:
+            weights, earlier = read_model_weights(path)
+        states.append(widen_state(weights, earlier, model))
     mean = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
     network.load_state_dict(mean)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from openmm_backmap.artifact.packaged import find_model
 from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
@@ -73,7 +74,41 @@ def test_runs_are_mixed_in_equal_parts(
     three = mix_networks([load_network(tmp_path / name) for name in "abb"])
     for name, value in three.state_dict().items():
         torch.testing.assert_close(value, (a[name] + 2.0 * b[name]) / 3.0)
+    mostly = mix_networks([load_network(tmp_path / name) for name in "aab"], 0.5)
+    for name, value in mostly.state_dict().items():
+        torch.testing.assert_close(value, 0.75 * a[name] + 0.25 * b[name])
     config = make_config(total_steps=1)
     wider = dataclasses.replace(config.model, width=2 * config.model.width)
     with pytest.raises(DataError, match="differ in size"):
         mix_networks([first, build_network(wider)])
+
+
+def test_a_run_goes_on_from_a_model_file_and_is_mixed_with_it(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    packaged = load_network("ca")
+    state = torch.jit.load(str(find_model("ca"))).state_dict()
+    name = "trunk.layers.4.up.weight"
+    wanted = next(v for k, v in state.items() if k.endswith(name))
+    assert torch.equal(packaged.state_dict()[name], wanted)
+    config = make_config(total_steps=1)
+    model = dataclasses.replace(
+        config.model, start=("ca",), width=192, n_layers=5, n_heads=8, edge_width=64
+    )
+    run = tmp_path / "run"
+    trainer = Trainer(dataclasses.replace(config, model=model), run)
+    for key, value in trainer.step_module.network.state_dict().items():
+        assert torch.equal(value, packaged.state_dict()[key])
+    with torch.no_grad():
+        trainer.step_module.network.cis.bias.add_(1.0)
+        trainer.average.shadow["cis.bias"].add_(1.0)
+    trainer.save()
+    mixed = make_ca_model(run, ["ca"], 0.25).decoder.network
+    torch.testing.assert_close(mixed.cis.bias, packaged.cis.bias + 0.25)
+
+
+def test_networks_of_other_models_are_not_read_back() -> None:
+    with pytest.raises(DataError, match="only a network of 'ca'"):
+        load_network("vae")
+    with pytest.raises(DataError, match="no checkpoint"):
+        load_network("nothing")
