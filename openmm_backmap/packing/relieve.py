@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.packing.relax import BeadRelaxer
 from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
 
@@ -15,6 +16,9 @@ SEVERE_STIFF: float = 0.01
 """The same between backbones and CB, whose hydrogens cannot turn away."""
 WORST: float = 0.045
 """The same of any atoms after the second round, when most has given way."""
+PEPTIDE: float = 0.1335
+STRAIN: float = 0.0115
+"""A peptide bond's length and its deviation that is mended, in nm; broken at 10 %."""
 N_ROUNDS: int = 4
 N_STEPS: int = 24
 
@@ -105,7 +109,55 @@ class ClashReliever(BeadRelaxer):
                 turn > 0,
                 n_steps,
             )
-        return moved
+        return self.mend_peptides(positions, moved, residue_type, chain_index, n_steps)
+
+    def mend_peptides(
+        self,
+        built: Tensor,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        n_steps: int,
+        strain: float = STRAIN,
+        length: float = PEPTIDE,
+    ) -> Tensor:
+        """Settle peptide bonds that a struggle of overlaps has left strained.
+
+        The residues beside such a bond and their neighbours in the chain move
+        without regard to overlaps until bonds are as built.
+
+        Parameters
+        ----------
+        built, positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms before and after the relief, in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and segment.
+        n_steps : int
+            Steps.
+        strain, length : float
+            Deviation of C-N from its length that is mended if the relief brought it
+            about, in nm.
+
+        Returns
+        -------
+        torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        """
+        joined = has_next(chain_index)
+        before = compute_distance(built[:, :, 2], torch.roll(built[:, :, 0], -1, 1))
+        after = compute_distance(
+            positions[:, :, 2], torch.roll(positions[:, :, 0], -1, 1)
+        )
+        off = (after - length).abs()
+        worse = off > (before - length).abs() + 0.001
+        bad = ((off > strain) & worse & joined).reshape(-1)
+        if not bool(bad.any()):
+            return positions
+        none = torch.zeros_like(residue_type[:0])
+        no_pairs = ResiduePairs(none, none, none, built.new_zeros(0, 3))
+        return self.relieve_places(
+            built, positions, residue_type, chain_index, no_pairs, bad, False, n_steps
+        )
 
     def relieve_places(
         self,
