@@ -19,7 +19,7 @@ from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.export import load_network, load_run_info, mix_networks
 from openmm_backmap.training.fit_contacts import (
-    MAX_CONTACT_RESOLUTION,
+    CONTACT_RESIDUES,
     fit_model_contacts,
     load_contacts,
 )
@@ -239,7 +239,7 @@ def export_ca(
         entries = choose_entries(shards, n_entries, seed)
         say(f"fitting the pair energy to {len(entries)} structures")
         fitted = fit_model_packing(model, entries)
-        entries = choose_entries(shards, n_entries, seed, MAX_CONTACT_RESOLUTION)
+        entries = choose_entries(shards, n_entries, seed, None, CONTACT_RESIDUES)
         say(f"fitting the contact network to {len(entries)} structures")
         fitted["contacts"] = fit_model_contacts(model, entries, report=say)
     else:

@@ -5,9 +5,11 @@ while the others stand as the packing has them; what is learned is which choice
 the structure has made.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +25,10 @@ from openmm_backmap.training.prepared import MAX_BFACTOR
 from openmm_backmap.training.shards import ShardEntry
 
 __all__ = [
-    "MAX_CONTACT_RESOLUTION",
+    "CONTACT_DRAWS",
+    "CONTACT_RESIDUES",
     "ContactCase",
+    "ContactDraw",
     "collect_contact_case",
     "collect_contact_cases",
     "compute_contact_loss",
@@ -34,12 +38,29 @@ __all__ = [
     "load_contacts",
 ]
 
-DROPOUT = 0.65
-N_DRAWS = 3
 SMOOTHING = 0.25
 SPEED = 5.0
-MAX_CONTACT_RESOLUTION = 2.5
-"""In angstrom; the pair energy is fitted to better structures only."""
+N_EPOCHS = 3.0
+
+
+class ContactDraw(NamedTuple):
+    """One packing of the training structures.
+
+    Attributes
+    ----------
+    max_resolution : float
+        Of the structures used, in angstrom; infinity takes those without one, too.
+    dropout : float
+        See `collect_contact_cases`.
+    """
+
+    max_resolution: float
+    dropout: float
+
+
+CONTACT_DRAWS = (ContactDraw(float("inf"), 0.65), ContactDraw(2.5, 0.8))
+CONTACT_RESIDUES = (40, 1000)
+"""Sizes of the structures used; the pair energy is fitted to middle ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +146,7 @@ def collect_contact_case(model: PackingModel, entry: ShardEntry) -> ContactCase:
 def collect_contact_cases(
     model: PackingModel,
     entries: Sequence[ShardEntry],
-    dropout: float = DROPOUT,
+    dropout: float,
     seed: int = 0,
 ) -> Iterator[ContactCase]:
     """Collect structures beside a network that forgets, see `forget`.
@@ -231,9 +252,9 @@ def compute_contact_loss(
 def fit_contact_network(
     cases: Sequence[ContactCase],
     *,
-    n_epochs: float = 3.2,
+    n_epochs: float = N_EPOCHS,
     batch_size: int = 12,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 4e-3,
     weight_decay: float = 0.3,
     ema_decay: float = 0.995,
     seed: int = 0,
@@ -316,11 +337,10 @@ def fit_model_contacts(
     model: PackingModel,
     entries: Sequence[ShardEntry],
     *,
-    dropout: float = DROPOUT,
-    n_draws: int = N_DRAWS,
-    n_epochs: float = 3.2,
+    draws: Sequence[ContactDraw] = CONTACT_DRAWS,
+    n_epochs: float = N_EPOCHS,
     report: Callable[[str], None] | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Fit a contact network to what a model packs and put it into its packer.
 
     Parameters
@@ -329,34 +349,40 @@ def fit_model_contacts(
         Changed in place. Its pair energy must be fitted before.
     entries : sequence of ShardEntry
         Training structures.
-    dropout : float
-        See `collect_contact_cases`.
-    n_draws : int
-        Times every structure is packed, with other features dropped.
+    draws : sequence of ContactDraw
+        Times the structures are packed, each with other features dropped.
     n_epochs : float
-        Passes over all of these.
+        Passes over all that was packed.
     report : callable, optional
         Told what is going on.
 
     Returns
     -------
     dict
-        ``loss`` (nats a residue), ``n_entries``, ``dropout``, ``n_draws`` and
-        ``n_epochs``.
+        ``loss`` (nats a residue), ``n_epochs`` and ``draws``, of each a dict of
+        ``n_entries``, ``max_resolution`` (None = any) and ``dropout``.
     """
     model.packer.contacts = None
     cases: list[ContactCase] = []
-    for draw in range(n_draws):
-        cases += collect_contact_cases(model, entries, dropout, draw)
+    packed: list[dict[str, Any]] = []
+    for seed, draw in enumerate(draws):
+        any_will_do = math.isinf(draw.max_resolution)
+        chosen = [
+            entry
+            for entry in entries
+            if any_will_do or entry.resolution <= draw.max_resolution
+        ]
+        cases += collect_contact_cases(model, chosen, draw.dropout, seed)
+        packed.append(
+            {
+                "n_entries": len(chosen),
+                "max_resolution": None if any_will_do else draw.max_resolution,
+                "dropout": draw.dropout,
+            }
+        )
     network, loss = fit_contact_network(cases, n_epochs=n_epochs, report=report)
     model.packer.contacts = network
-    return {
-        "loss": loss,
-        "n_entries": len(entries),
-        "dropout": dropout,
-        "n_draws": n_draws,
-        "n_epochs": n_epochs,
-    }
+    return {"loss": loss, "n_epochs": n_epochs, "draws": packed}
 
 
 def load_contacts(state: Mapping[str, Tensor]) -> ContactNetwork | None:

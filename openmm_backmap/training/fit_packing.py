@@ -65,9 +65,10 @@ def choose_entries(
     shards: Sequence[Path],
     n_entries: int,
     seed: int,
-    max_resolution: float = MAX_RESOLUTION,
+    max_resolution: float | None = MAX_RESOLUTION,
+    residue_range: tuple[int, int] = RESIDUE_RANGE,
 ) -> list[ShardEntry]:
-    """Draw resolved entries of middle size, of as many clusters as can be.
+    """Draw entries of middle size, of as many clusters as can be.
 
     One of every cluster comes first, in random order, then a second one of
     those that have it, and so on.
@@ -80,19 +81,22 @@ def choose_entries(
         Entries wanted; fewer come back where there are fewer.
     seed : int
         Of the draw.
-    max_resolution : float
-        In angstrom; entries without a resolution are left out.
+    max_resolution : float or None
+        In angstrom; entries without a resolution are left out. If None, none is.
+    residue_range : tuple of int
+        Smallest and largest number of residues.
 
     Returns
     -------
     list of ShardEntry
     """
     clusters: dict[int, list[ShardEntry]] = {}
-    low, high = RESIDUE_RANGE
+    low, high = residue_range
     for path in shards:
         for entry in read_shard(path):
             size = len(entry.residue_type)
-            if entry.resolution <= max_resolution and low <= size <= high:
+            is_good = max_resolution is None or entry.resolution <= max_resolution
+            if is_good and low <= size <= high:
                 clusters.setdefault(int(entry.cluster[0]), []).append(entry)
     rng = np.random.default_rng(seed)
     chosen: list[ShardEntry] = []

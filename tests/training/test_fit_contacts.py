@@ -14,6 +14,7 @@ from openmm_backmap.packing.contact_network import ContactNetwork
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.fit_contacts import (
     ContactCase,
+    ContactDraw,
     collect_contact_cases,
     compute_contact_loss,
     fit_contact_network,
@@ -99,10 +100,17 @@ def test_a_models_network_is_fitted_and_read_back(
 ) -> None:
     assert load_contacts(model.state_dict()) is None
     lines: list[str] = []
+    entries = [make_entry(0, 50, "1abc"), make_entry(45, 97, "2abc")]
+    entries[1] = dataclasses.replace(entries[1], resolution=float("nan"))
     fitted = fit_model_contacts(
-        model, [make_entry(0, 50, "1abc")], n_draws=2, n_epochs=4, report=lines.append
+        model,
+        entries,
+        draws=[ContactDraw(float("inf"), 0.5), ContactDraw(2.5, 0.8)],
+        n_epochs=4,
+        report=lines.append,
     )
-    assert fitted["n_draws"] == 2 and fitted["n_entries"] == 1
+    assert [draw["n_entries"] for draw in fitted["draws"]] == [2, 1]
+    assert [draw["max_resolution"] for draw in fitted["draws"]] == [None, 2.5]
     assert any("nats a residue" in line for line in lines)
     again = load_contacts(torch.jit.script(model).state_dict())
     assert again is not None
