@@ -92,7 +92,7 @@ class CAModel(PackedModel):
         super().__init__(packer, FIRST_SWEEP, CA_NOISE_WIDTH)
         self.decoder = decoder
         # the network knows the Ramachandran map: the energy only breaks ties
-        loose = PlaneSettings(angle_spread=0.10, ramachandran_weight=0.3)
+        loose = PlaneSettings(angle_spread=0.14, ramachandran_weight=0.3)
         self.planes = loose if planes is None else planes
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
