@@ -39,6 +39,7 @@ class CADecoder(nn.Module):
         self.n_candidates = n_candidates
         self.max_log_ratio = max_log_ratio
         self.twist_range = TWIST_RANGE
+        self.basin = 9  # bins on either side that one azimuth stands for
         self.label_sd = math.radians(4.0)
         tables = load_builder_tables()
         self.register_buffer("n_chi", tables.n_chi, persistent=False)
@@ -120,7 +121,7 @@ class CADecoder(nn.Module):
         return alpha, twist, end_torsion
 
     def spread_planes(
-        self, h: Tensor, is_cis: Tensor, step: float = 0.12, n_spread: int = 1
+        self, h: Tensor, is_cis: Tensor, step: float = 0.2, n_spread: int = 1
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest planes of every unit and planes a little beside them.
 
@@ -145,7 +146,10 @@ class CADecoder(nn.Module):
         logits = self._alpha_logits(h, is_cis)
         flat = logits.reshape(n_frames * n, logits.shape[-1])
         n_bins = flat.shape[-1]
-        peak, mass, _ = find_peaks(flat, torch.zeros_like(is_cis).reshape(-1))
+        one_sided = torch.zeros_like(is_cis).reshape(-1)
+        peak, mass, _ = find_peaks(
+            flat, one_sided, reach=self.basin, basin=self.basin, apart=self.basin
+        )
         density = torch.log_softmax(flat, -1)
         top = torch.gather(density, 1, bin_of(peak, n_bins))
         alphas: list[Tensor] = []
@@ -160,10 +164,48 @@ class CADecoder(nn.Module):
         alpha = torch.cat(alphas, 1).view(n_frames, n, -1)
         twists: list[Tensor] = []
         for k in range(alpha.shape[2]):
-            twist_logits = self.network.twist_logits(h, is_cis, alpha[..., k])
-            twists.append(decode_peak(twist_logits.float(), self.twist_range, False))
+            twists.append(self._central_twist(h, is_cis, alpha[..., k]))
         log_p = torch.cat(log_ps, 1).view(n_frames, n, -1)
         return alpha, torch.stack(twists, -1), log_p
+
+    def center_planes(
+        self, h: Tensor, is_cis: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Move chosen planes to the mean of the distribution about them.
+
+        The azimuth of least expected squared distance, within `basin` bins; the
+        choice says which way a plane faces, this how exactly.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Trunk features.
+        is_cis : torch.Tensor, shape (F, R), bool
+            Cis units.
+        alpha : torch.Tensor, shape (F, R)
+            Chosen C azimuths in radians.
+
+        Returns
+        -------
+        alpha, twist : torch.Tensor, shape (F, R)
+            Radians.
+        """
+        p = torch.softmax(self._alpha_logits(h, is_cis), -1)
+        n_bins = p.shape[-1]
+        width = 2.0 * math.pi / n_bins
+        middle = bin_of(alpha, n_bins).unsqueeze(-1)
+        place = middle + torch.arange(-self.basin, self.basin + 1, device=h.device)
+        weight = torch.gather(p, -1, torch.remainder(place, n_bins))
+        away = (place.to(alpha.dtype) + 0.5) * width - math.pi - alpha.unsqueeze(-1)
+        away = torch.remainder(away + math.pi, 2.0 * math.pi) - math.pi
+        shift = (weight * away).sum(-1) / weight.sum(-1).clamp(min=1e-12)
+        alpha = alpha + shift
+        return alpha, self._central_twist(h, is_cis, alpha)
+
+    def _central_twist(self, h: Tensor, is_cis: Tensor, alpha: Tensor) -> Tensor:
+        """Twist about its likeliest value, averaged widely, (F, R)."""
+        logits = self.network.twist_logits(h, is_cis, alpha).float()
+        return decode_peak(logits, self.twist_range, False, window=16)
 
     def draw_planes(
         self, h: Tensor, is_cis: Tensor, uniform: Tensor, n_planes: int = 8

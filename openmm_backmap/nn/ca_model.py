@@ -92,7 +92,7 @@ class CAModel(PackedModel):
         super().__init__(packer, FIRST_SWEEP, CA_NOISE_WIDTH)
         self.decoder = decoder
         # the network knows the Ramachandran map: the energy only breaks ties
-        loose = PlaneSettings(angle_spread=0.14, ramachandran_weight=0.3)
+        loose = PlaneSettings(angle_spread=0.14, ramachandran_weight=0.25)
         self.planes = loose if planes is None else planes
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
@@ -254,6 +254,8 @@ class CAModel(PackedModel):
             has_beta,
             beta_spread,
         )
+        if uniform is None and template is None and hints is None:
+            alpha, twist = self.decoder.center_planes(h, is_cis, alpha)
         azimuth = self.decoder.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.decoder.network.end_logits(h, azimuth).float()
         if uniform is None:
