@@ -2,14 +2,15 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from openmm_backmap.packing import constants
 
-__all__ = ["choose_central", "sum_agreeing"]
+__all__ = ["choose_central", "find_unsure", "sum_agreeing"]
 
 
 def choose_central(
-    marginal: Tensor, built: Tensor, index: Tensor, floor: float
+    marginal: Tensor, built: Tensor, index: Tensor, floor: float, unsure: Tensor
 ) -> Tensor:
     """Choose the candidate nearest to where the side chain probably is.
 
@@ -17,7 +18,9 @@ def choose_central(
     a residue, with the distance over all side-chain atoms (minimum Bayes risk:
     Bickel and Doksum, Mathematical Statistics, 2015, section 3.2). Unlike the
     likeliest candidate it does not lose to a small one when the probability of
-    a rotamer is shared among many that differ at the far end only.
+    a rotamer is shared among many that differ at the far end only. Where
+    nothing is likely, in disordered stretches, the cube of the distance makes
+    the choice stay clear of the far ones.
 
     Parameters
     ----------
@@ -30,6 +33,8 @@ def choose_central(
     floor : float
         Candidates less probable than this share of the likeliest are not
         chosen.
+    unsure : torch.Tensor, shape (G,), bool
+        Where the cube of the distance counts, see `find_unsure`.
 
     Returns
     -------
@@ -44,13 +49,44 @@ def choose_central(
     rows = rows.index_copy(0, index, atoms).view(n_groups, n_kept, -1)
     # not the quick way by products of matrices: it is not exact near zero
     distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    # in angstrom: below, ties are told apart by what is little beside them
+    distance = 10.0 * distance
+    power = 1.0 + 2.0 * unsure.to(distance.dtype)
+    distance = distance ** power.view(-1, 1, 1)
     risk = torch.matmul(distance, marginal.unsqueeze(2)).squeeze(2)
     # ties go to the candidate that was proposed first, however they are rounded
     order = torch.arange(n_kept, dtype=risk.dtype, device=risk.device)
-    risk = risk + 1e-5 * order
+    risk = risk + 1e-4 * order
     likeliest = marginal.amax(1, keepdim=True)
     allowed = (marginal > 0) & (marginal >= floor * likeliest)
     return risk.masked_fill(~allowed, float("inf")).argmin(1)
+
+
+def find_unsure(marginal: Tensor, n_frames: int, limit: float, reach: int) -> Tensor:
+    """Residues in stretches whose side chains nothing holds.
+
+    Parameters
+    ----------
+    marginal : torch.Tensor, shape (G, C)
+        Probabilities of the candidates of all residues, frame after frame.
+    n_frames : int
+        Frames.
+    limit : float
+        A stretch is unsure if its residues' likeliest candidates have less than
+        this on average.
+    reach : int
+        Residues on either side that make a stretch.
+
+    Returns
+    -------
+    torch.Tensor, shape (G,), bool
+        Such residues.
+    """
+    likeliest = marginal.amax(1).view(n_frames, 1, -1)
+    both = torch.cat((likeliest, (likeliest > 0).to(likeliest.dtype)), 1)
+    # the padding adds nothing to either
+    mean = functional.avg_pool1d(both, 2 * reach + 1, 1, reach)
+    return (mean[:, 0] < limit * mean[:, 1]).flatten()
 
 
 def sum_agreeing(

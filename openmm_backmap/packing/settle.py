@@ -5,7 +5,7 @@ from torch import Tensor
 
 from openmm_backmap.builder.tables import BuilderTables
 from openmm_backmap.packing.cleanup import clean_up
-from openmm_backmap.packing.decide import choose_central, sum_agreeing
+from openmm_backmap.packing.decide import choose_central, find_unsure, sum_agreeing
 from openmm_backmap.packing.gibbs import sample_gibbs
 from openmm_backmap.packing.repair import repair_side_chains
 from openmm_backmap.packing.state import PackingSettings, PackingState
@@ -45,8 +45,11 @@ def settle_frames(
     chi = candidates.chi.reshape(n_groups, n_kept, 4)
     period = tables.chi_period.index_select(0, state.kind)
     if noise is None:
+        unsure = find_unsure(
+            marginal, state.bonded.size(0), settings.unsure_limit, settings.unsure_reach
+        )
         choice = choose_central(
-            marginal, state.built, candidates.index, settings.choice_floor
+            marginal, state.built, candidates.index, settings.choice_floor, unsure
         )
     else:
         choice = sample_gibbs(

@@ -49,6 +49,8 @@ class PackingSettings(NamedTuple):
     n_sweeps: int = 10
     damping: float = 0.5
     choice_floor: float = 0.05  # of the likeliest's probability
+    unsure_limit: float = 0.0  # see `find_unsure`; 0 for none
+    unsure_reach: int = 15  # residues
     agreement: float = 0.7  # radians of chi1 and chi2 that count as the same
     temperature: float = 1.0  # of samples
     contact_share: float = 0.75  # of the contact network in the final scores
