@@ -16,9 +16,10 @@ SEVERE_STIFF: float = 0.01
 """The same between backbones and CB, whose hydrogens cannot turn away."""
 WORST: float = 0.045
 """The same of any atoms after the second round, when most has given way."""
-PEPTIDE: float = 0.1335
-STRAIN: float = 0.0115
-"""A peptide bond's length and its deviation that is mended, in nm; broken at 10 %."""
+STRAIN: float = 0.08
+"""Change of a bond's length that is mended, as a share; one is broken at 10 %."""
+BOND_STIFFNESS: float = 1.0
+"""Springs stiffer than this are bonds, the others hold angles and planes."""
 N_ROUNDS: int = 4
 N_STEPS: int = 24
 
@@ -109,9 +110,9 @@ class ClashReliever(BeadRelaxer):
                 turn > 0,
                 n_steps,
             )
-        return self.mend_peptides(positions, moved, residue_type, chain_index, n_steps)
+        return self.mend_bonds(positions, moved, residue_type, chain_index, n_steps)
 
-    def mend_peptides(
+    def mend_bonds(
         self,
         built: Tensor,
         positions: Tensor,
@@ -119,12 +120,12 @@ class ClashReliever(BeadRelaxer):
         chain_index: Tensor,
         n_steps: int,
         strain: float = STRAIN,
-        length: float = PEPTIDE,
+        stiffness: float = BOND_STIFFNESS,
     ) -> Tensor:
-        """Settle peptide bonds that a struggle of overlaps has left strained.
+        """Settle bonds that a struggle of overlaps has left strained.
 
-        The residues beside such a bond and their neighbours in the chain move
-        without regard to overlaps until bonds are as built.
+        The residues of such a bond and their neighbours in the chain move without
+        regard to overlaps until bonds are as built.
 
         Parameters
         ----------
@@ -134,25 +135,33 @@ class ClashReliever(BeadRelaxer):
             Type and segment.
         n_steps : int
             Steps.
-        strain, length : float
-            Deviation of C-N from its length that is mended if the relief brought it
-            about, in nm.
+        strain : float
+            Change of a length that is mended, as a share of it.
+        stiffness : float
+            Least stiffness of the springs that are bonds.
 
         Returns
         -------
         torch.Tensor, shape (F, R, 14, 3)
             Heavy atoms in nm.
         """
-        joined = has_next(chain_index)
-        before = compute_distance(built[:, :, 2], torch.roll(built[:, :, 0], -1, 1))
-        after = compute_distance(
-            positions[:, :, 2], torch.roll(positions[:, :, 0], -1, 1)
-        )
-        off = (after - length).abs()
-        worse = off > (before - length).abs() + 0.001
-        bad = ((off > strain) & worse & joined).reshape(-1)
-        if not bool(bad.any()):
+        gone = (positions != built).flatten(2).any(2).reshape(-1)
+        if not bool(gone.any()):
             return positions
+        a, b, weight, _rest = self.shape.list_bonds(built, residue_type, chain_index)
+        one = torch.div(a, 14, rounding_mode="floor")
+        two = torch.div(b, 14, rounding_mode="floor")
+        kept = torch.nonzero((weight > stiffness) & (gone[one] | gone[two])).squeeze(-1)
+        a, b, one, two = a[kept], b[kept], one[kept], two[kept]
+        before, after = built.reshape(-1, 3), positions.reshape(-1, 3)
+        length = compute_distance(before[a], before[b])
+        change = (compute_distance(after[a], after[b]) - length).abs()
+        strained = torch.nonzero(change > strain * length).squeeze(-1)
+        if strained.numel() == 0:
+            return positions
+        bad = torch.zeros_like(gone)
+        bad[one[strained]] = True
+        bad[two[strained]] = True
         none = torch.zeros_like(residue_type[:0])
         no_pairs = ResiduePairs(none, none, none, built.new_zeros(0, 3))
         return self.relieve_places(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -187,8 +188,9 @@ def test_native_prolines_are_not_strained(
     assert not strained.any()
 
 
-def test_strained_peptides_settle_and_nothing_else_moves(
-    packing_case: Callable[..., SimpleNamespace],
+@pytest.mark.parametrize("bond", ["peptide", "carbonyl"])
+def test_strained_bonds_settle_and_nothing_else_moves(
+    packing_case: Callable[..., SimpleNamespace], bond: str
 ) -> None:
     case = packing_case()
     built = build(case, case.native_chi)[:1]
@@ -196,20 +198,24 @@ def test_strained_peptides_settle_and_nothing_else_moves(
     joined = torch.nonzero(case.chain_index[1:] == case.chain_index[:-1]).flatten()
     place = int(joined[len(joined) // 2])
     strained = built.clone()
-    # the residue after it is pushed along its C-N bond
-    bond = built[0, place + 1, 0] - built[0, place, 2]
-    exists = (built[0, place + 1] != 0).any(-1, keepdim=True)
-    strained[0, place + 1] -= 0.1 * bond * exists
+    last = (place + 1, 0) if bond == "peptide" else (place, 3)
+    gap = built[0, last[0], last[1]] - built[0, place, 2]
+    if bond == "peptide":
+        # the whole residue after it is pushed along C-N
+        exists = (built[0, place + 1] != 0).any(-1, keepdim=True)
+        strained[0, place + 1] -= 0.1 * gap * exists
+    else:
+        strained[0, place, 3] -= 0.1 * gap
 
     def mend(positions: Tensor) -> Tensor:
-        return reliever.mend_peptides(
+        return reliever.mend_bonds(
             built, positions, case.residue_type, case.chain_index, 24
         )
 
     assert torch.equal(mend(built), built)
     mended = mend(strained)
-    length = torch.linalg.vector_norm(mended[0, place + 1, 0] - mended[0, place, 2])
-    assert abs(float(length - torch.linalg.vector_norm(bond))) < 0.004
+    length = torch.linalg.vector_norm(mended[0, last[0], last[1]] - mended[0, place, 2])
+    assert abs(float(length - torch.linalg.vector_norm(gap))) < 0.004
     far = (torch.arange(built.shape[1]) - place).abs() > 3
     assert torch.equal(mended[:, far], strained[:, far])
     assert compute_bond_fraction(mended.numpy(), lay_out(case))[0] == 1.0
