@@ -136,33 +136,38 @@ def compute_far_energy(
         In nats; units next to one another are left to `compute_near_energy`.
     """
     n_frames, n, k = neighbor_index.shape
-    index = chosen.view(n_frames, n, 1, 1).expand(-1, -1, -1, 3)
-    held = torch.cat(
-        (carbon.gather(2, index), oxygen.gather(2, index), nitrogen.gather(2, index)), 2
-    )
+    n_planes = carbon.shape[2]
     other = neighbor_index.clamp(min=0)
-    flat = other.reshape(n_frames, n * k)
-    wide = flat.view(n_frames, n * k, 1, 1).expand(-1, -1, 3, 3)
-    near = held.gather(1, wide).view(n_frames, n, k, 3, 3)
-    center = ca.gather(1, flat.unsqueeze(-1).expand(-1, -1, 3)).view(n_frames, n, k, 3)
-    vector = (center - ca.unsqueeze(2)).reshape(-1, 3)
-    boxes = box.unsqueeze(1).expand(-1, n * k, -1, -1).reshape(-1, 3, 3)
-    shift = compute_image_shift(vector, boxes).view(n_frames, n, k, 1, 3)
-    near = near + shift
     residue = torch.arange(n, device=ca.device).view(1, n, 1)
     apart = ((other - residue).abs() > 1) | (
         chain_index[other] != chain_index.view(1, n, 1)
     )
-    counts = apart & (neighbor_index >= 0) & has_unit[other]
-    weight = (counts & has_unit.view(1, n, 1)).to(ca.dtype).unsqueeze(2)
-    other_c = near[:, :, None, :, 0]
-    other_o = near[:, :, None, :, 1]
-    other_n = near[:, :, None, :, 2]
-    this_c, this_o, this_n = (
-        carbon.unsqueeze(3),
-        oxygen.unsqueeze(3),
-        nitrogen.unsqueeze(3),
-    )
+    counts = apart & (neighbor_index >= 0) & has_unit[other] & has_unit.view(1, n, 1)
+    # units whose atoms, on any candidate plane, could touch
+    row = torch.nonzero(counts.reshape(-1)).squeeze(-1)
+    one = torch.div(row, k, rounding_mode="floor")
+    frame = torch.div(one, n, rounding_mode="floor")
+    two = frame * n + other.reshape(-1).index_select(0, row)
+    atoms = torch.stack((carbon, oxygen, nitrogen), 3).reshape(n_frames * n, -1, 3)
+    middle = 0.5 * (ca + torch.roll(ca, -1, 1)).reshape(-1, 1, 3)
+    reach = torch.sqrt((atoms - middle).square().sum(-1).amax(1))
+    alphas = ca.reshape(-1, 3)
+    shift = torch.zeros_like(alphas[:1])
+    if bool((box != 0).any()):
+        vector = alphas.index_select(0, two) - alphas.index_select(0, one)
+        shift = compute_image_shift(vector, box.index_select(0, frame))
+    center = middle.squeeze(1)
+    gap = center.index_select(0, two) - center.index_select(0, one) + shift
+    limit = reach.index_select(0, two) + reach.index_select(0, one) + c_n
+    kept = torch.nonzero(gap.square().sum(-1) < limit.square()).squeeze(-1)
+    one, two = one.index_select(0, kept), two.index_select(0, kept)
+    if shift.shape[0] > 1:
+        shift = shift.index_select(0, kept)
+    atoms = atoms.view(-1, n_planes, 3, 3)
+    index = chosen.reshape(-1, 1, 1, 1).expand(-1, 1, 3, 3)
+    held = atoms.gather(1, index).squeeze(1).index_select(0, two) + shift.unsqueeze(1)
+    other_c, other_o, other_n = held.unsqueeze(1).unbind(2)
+    this_c, this_o, this_n = atoms.index_select(0, one).unbind(2)
     energy = overlap_energy(this_o, other_o, o_o, slope, ceiling)
     energy = energy + overlap_energy(this_o, other_n, n_o, slope, ceiling)
     energy = energy + overlap_energy(this_n, other_o, n_o, slope, ceiling)
@@ -171,4 +176,5 @@ def compute_far_energy(
     energy = energy + overlap_energy(this_n, other_n, n_n, slope, ceiling)
     energy = energy + overlap_energy(this_n, other_c, c_n, slope, ceiling)
     energy = energy + overlap_energy(this_c, other_n, c_n, slope, ceiling)
-    return (energy * weight).sum(3)
+    total = torch.zeros_like(reach).unsqueeze(1).repeat(1, n_planes)
+    return total.index_add(0, one, energy).view(n_frames, n, n_planes)
