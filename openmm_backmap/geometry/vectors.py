@@ -6,6 +6,7 @@ from torch import Tensor
 __all__ = [
     "compute_angle",
     "compute_dihedral",
+    "compute_dihedrals_between",
     "compute_distance",
     "normalize",
     "perpendicular_part",
@@ -113,6 +114,30 @@ def compute_dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     n2 = torch.linalg.cross(b2, b3, dim=-1)
     b2_norm = torch.sqrt((b2 * b2).sum(-1).clamp(min=1e-24))
     return torch.atan2((b1 * n2).sum(-1) * b2_norm, (n1 * n2).sum(-1))
+
+
+def compute_dihedrals_between(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Dihedral angles a-b-c-d of every a-b-c with every d.
+
+    Parameters
+    ----------
+    a, b, c : torch.Tensor, shape (..., N, 3)
+        Points in nm; `c` may have one place instead of N.
+    d : torch.Tensor, shape (..., M, 3)
+        Points in nm.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., N, M)
+        As `compute_dihedral` gives them, from one frame of axes for each a-b-c.
+    """
+    axis = normalize(c - b)
+    side = normalize(perpendicular_part(a - b, axis))
+    up = torch.linalg.cross(axis, side, dim=-1)
+    arm = d.unsqueeze(-3) - c.unsqueeze(-2)
+    return torch.atan2(
+        (arm * up.unsqueeze(-2)).sum(-1), (arm * side.unsqueeze(-2)).sum(-1)
+    )
 
 
 def wrap_angle(angle: Tensor) -> Tensor:

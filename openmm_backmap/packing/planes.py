@@ -24,11 +24,7 @@ from openmm_backmap.builder.backbone import (
     place_carbonyl_oxygen,
 )
 from openmm_backmap.builder.tables import BuilderTables
-from openmm_backmap.geometry.vectors import (
-    compute_angle,
-    compute_dihedral,
-    normalize,
-)
+from openmm_backmap.geometry.vectors import compute_dihedrals_between, normalize
 from openmm_backmap.packing.plane_clash import compute_far_energy, compute_near_energy
 
 __all__ = ["PlaneSettings", "choose_planes", "ramachandran_class"]
@@ -86,17 +82,17 @@ def _meeting_energy(
     """Energy (F, R, P, P) of residue i for planes a of unit i - 1 and b of i."""
     joined = has_next(chain_index)
     inner = joined & torch.roll(joined, 1, 0)
-    shape = list(carbon.shape[:3]) + [carbon.shape[2], 3]
-    center = ca.unsqueeze(2).unsqueeze(2).expand(shape)
-    before_c = torch.roll(carbon, 1, 1).unsqueeze(3).expand(shape)
-    nitrogen = torch.roll(next_n, 1, 1).unsqueeze(3).expand(shape)
-    this_c = carbon.unsqueeze(2).expand(shape)
-    after_n = next_n.unsqueeze(2).expand(shape)
-    tau = compute_angle(nitrogen, center, this_c)
+    # planes a in the third place, b in the fourth
+    center = ca.unsqueeze(2)
+    before_c = torch.roll(carbon, 1, 1)
+    nitrogen = torch.roll(next_n, 1, 1)
+    to_n = normalize(nitrogen - center).unsqueeze(3)
+    to_c = normalize(carbon - center).unsqueeze(2)
+    cosine = (to_n * to_c).sum(-1).clamp(min=-0.999999, max=0.999999)
     ideal = tables.n_ca_c[residue_type].view(1, -1, 1, 1)
-    strain = (tau - ideal) / settings.angle_spread
-    phi = compute_dihedral(before_c, nitrogen, center, this_c)
-    psi = compute_dihedral(nitrogen, center, this_c, after_n)
+    strain = (torch.acos(cosine) - ideal) / settings.angle_spread
+    phi = compute_dihedrals_between(before_c, nitrogen, center, carbon)
+    psi = compute_dihedrals_between(next_n, carbon, center, nitrogen).transpose(2, 3)
     n_bins = ramachandran.shape[-1]
     width = 2.0 * math.pi / n_bins
     row = torch.floor((phi + math.pi) / width).long().clamp(0, n_bins - 1)
@@ -112,10 +108,11 @@ def _meeting_energy(
     ring = (0.5 * away * away).clamp(max=settings.proline_ceiling)
     energy = energy + ring * (kind == 2).to(ring.dtype)
     # CB on the L side, as `place_cb` has it for most residues
-    to_n = normalize(nitrogen - center)
-    to_c = normalize(this_c - center)
-    normal = normalize(torch.linalg.cross(to_n, to_c, dim=-1))
-    cb = center - 0.0938 * normalize(to_n + to_c) + 0.1210 * normal
+    half = torch.rsqrt(2.0 + 2.0 * cosine).unsqueeze(-1)
+    across = torch.rsqrt(1.0 - cosine * cosine).unsqueeze(-1)
+    normal = torch.linalg.cross(to_n, to_c, dim=-1)
+    cb = (0.1210 * across) * normal - (0.0938 * half) * (to_n + to_c)
+    cb = cb + center.unsqueeze(2)
     has_cb = (residue_type != 7).to(ca.dtype).view(1, -1, 1, 1)
     if beta is not None and has_beta is not None:
         gap = (cb - beta.unsqueeze(2).unsqueeze(2)) / beta_spread
@@ -124,13 +121,13 @@ def _meeting_energy(
         told = has_beta.to(ca.dtype).unsqueeze(2).unsqueeze(2)
         energy = energy + missed * told
     energy = energy + compute_near_energy(
-        torch.roll(ca, 1, 1).unsqueeze(2).unsqueeze(2).expand(shape),
-        before_c,
-        torch.roll(oxygen, 1, 1).unsqueeze(3).expand(shape),
-        this_c,
-        oxygen.unsqueeze(2).expand(shape),
+        torch.roll(ca, 1, 1).unsqueeze(2).unsqueeze(2),
+        before_c.unsqueeze(3),
+        torch.roll(oxygen, 1, 1).unsqueeze(3),
+        carbon.unsqueeze(2),
+        oxygen.unsqueeze(2),
         cb,
-        torch.roll(ca, -1, 1).unsqueeze(2).unsqueeze(2).expand(shape),
+        torch.roll(ca, -1, 1).unsqueeze(2).unsqueeze(2),
         has_cb,
         settings.clash_slope,
         settings.clash_ceiling,

@@ -10,6 +10,7 @@ from openmm_backmap.geometry.superpose import superpose
 from openmm_backmap.geometry.vectors import (
     compute_angle,
     compute_dihedral,
+    compute_dihedrals_between,
     compute_distance,
     normalize,
     turn_about,
@@ -99,3 +100,16 @@ def test_a_turn_about_an_axis_adds_to_the_dihedral(rng: np.random.Generator) -> 
         torch.testing.assert_close((turned - end).norm(dim=-1), was)
     fixed = turn_about(c, b, axis, torch.sin(angle), torch.cos(angle))
     torch.testing.assert_close(fixed, c)
+
+
+def test_dihedrals_of_all_pairs_are_those_of_each(rng) -> None:
+    a, b, c = (random_points(rng, 6, 4) for _ in range(3))
+    d = random_points(rng, 6, 5)
+    for middle in (c, c[:, :1]):
+        ours = compute_dihedrals_between(a, b, middle, d)
+        each = compute_dihedral(
+            *(x.expand(6, 4, 3)[:, :, None].expand(6, 4, 5, 3) for x in (a, b, middle)),
+            d[:, None].expand(6, 4, 5, 3),
+        )
+        assert ours.shape == (6, 4, 5)
+        assert wrap_angle(ours - each).abs().max() < 1e-6
