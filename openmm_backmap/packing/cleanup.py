@@ -5,7 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openmm_backmap.builder.side_chain import build_side_chain_rows
+from openmm_backmap.builder.side_chain import (
+    build_side_chain_rows,
+    fill_side_chains,
+    plan_side_chains,
+)
 from openmm_backmap.builder.tables import BuilderTables
 from openmm_backmap.packing import constants
 from openmm_backmap.packing.atoms import BlockedPoints, list_side_chains
@@ -293,6 +297,7 @@ def clean_up(
     rows = torch.nonzero(active).flatten()
     row_types = types.index_select(0, rows)
     row_backbone = backbone.index_select(0, rows)
+    plan = plan_side_chains(row_types, builder)
     levers = list_levers(rows, row_types, tables)
     start = chi.index_select(0, rows)
     current = start
@@ -302,6 +307,6 @@ def clean_up(
         stiffness = stiffness.index_select(0, rows)
         step = torque / (0.7 * stiffness + pull + 0.05)
         current = current + step.clamp(min=-0.2, max=0.2)
-        built = build_side_chain_rows(row_backbone, row_types, current, builder)
+        built = fill_side_chains(row_backbone, current, plan)
         positions = positions.index_copy(0, rows, built)
     return chi.index_copy(0, rows, current), positions
