@@ -42,7 +42,7 @@ N_HELD_OUT = 250
 
 CA_PACKING = PackingSettings(max_log_ratio=6.0, least_marginal=0.04, unsure_limit=0.55)
 """Fewer candidates than of a rotamer library: 3 to 9 % less time, as accurate.
-The limit of unsure stretches holds of 1 % of the residues of crystals, 59 % of NMR
+Under 1 % of the residues of crystals are in unsure stretches, 60 % of those of NMR
 entries."""
 
 PARITY_TOLERANCE = 1e-4
