@@ -289,6 +289,7 @@ class ShapeLists(nn.Module):
         exists = self.exists[residue_type].view(1, residues, 14, 1)
         # nothing is near what is not there
         rows = positions.masked_fill(~exists, float("nan")).reshape(-1, 14, 3)
+        rows = rows.permute(2, 0, 1).contiguous()
         widest = 2.0 * self.largest - self.clash_tolerance + skin
         # there may be no pair at all
         a: list[Tensor] = [pairs.frame[:0]]
@@ -300,12 +301,13 @@ class ShapeLists(nn.Module):
             i, j = pairs.first[begin:end], pairs.second[begin:end]
             base = pairs.frame[begin:end] * residues
             move = pairs.shift[begin:end]
-            moved = rows.index_select(0, base + j) + move.unsqueeze(1)
-            here = rows.index_select(0, base + i)
-            square = torch.zeros(1, dtype=here.dtype, device=here.device)
-            for axis in range(3):
-                gap = here[:, :, None, axis] - moved[:, None, :, axis]
-                square = square + gap * gap
+            moved = rows.index_select(1, base + j) + move.t().unsqueeze(2)
+            here = rows.index_select(1, base + i)
+            gap = here[0].unsqueeze(2) - moved[0].unsqueeze(1)
+            square = gap * gap
+            for axis in range(1, 3):
+                gap = here[axis].unsqueeze(2) - moved[axis].unsqueeze(1)
+                square.addcmul_(gap, gap)
             hit = torch.nonzero(square < widest * widest)
             r, s, t = hit[:, 0], hit[:, 1], hit[:, 2]
             i, j = i[r], j[r]
