@@ -256,6 +256,7 @@ class ShapeLists(nn.Module):
         pairs: ResiduePairs,
         skin: float,
         polar_allowance: float = 0.02,
+        beta_margin: float = 0.04,
         chunk: int = 1024,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Atom pairs that overlap or may come to.
@@ -272,6 +273,8 @@ class ShapeLists(nn.Module):
             Pairs this much (nm) beyond contact are listed too.
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
+        beta_margin : float
+            Overlap in nm that counts between two CB already.
         chunk : int
             Residue pairs at once.
 
@@ -314,8 +317,13 @@ class ShapeLists(nn.Module):
             type_i, type_j = residue_type[i], residue_type[j]
             limit = self.radius[type_i, s] + self.radius[type_j, t]
             polar = self.polar[type_i, s] & self.polar[type_j, t]
+            # the hydrogens of two CB cannot turn away from one another
+            both_beta = (s == 4) & (t == 4)
             limit = (
-                limit - self.clash_tolerance - polar_allowance * polar.to(limit.dtype)
+                limit
+                - self.clash_tolerance
+                - polar_allowance * polar.to(limit.dtype)
+                + beta_margin * both_beta.to(limit.dtype)
             )
             same = i == j
             excluded = same & (self.inside[type_i, s, t] | (s >= t))

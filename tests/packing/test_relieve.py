@@ -219,3 +219,23 @@ def test_strained_bonds_settle_and_nothing_else_moves(
     far = (torch.arange(built.shape[1]) - place).abs() > 3
     assert torch.equal(mended[:, far], strained[:, far])
     assert compute_bond_fraction(mended.numpy(), lay_out(case))[0] == 1.0
+
+
+def test_only_two_cb_have_no_tolerance(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    shape = ClashReliever().shape
+    built = build(case, case.native_chi)[:1]
+    near = case.neighbor_index[:1]
+    image = torch.zeros(*near.shape, 3)
+    pairs = shape.list_neighbors(built, case.residue_type, near, image, 0.1)
+    a, b, contact, _shift = shape.list_contacts(
+        built, case.residue_type, case.chain_index, pairs, 0.1
+    )
+    radius = shape.radius[case.residue_type].reshape(-1)
+    tolerance = radius[a] + radius[b] - contact
+    beta = (torch.remainder(a, 14) == 4) & (torch.remainder(b, 14) == 4)
+    assert int(beta.sum()) > 5
+    assert tolerance[beta].abs().max() < 1e-6
+    assert tolerance[~beta].min() > 0.0399
