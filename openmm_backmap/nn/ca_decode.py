@@ -140,7 +140,8 @@ class CADecoder(nn.Module):
         -------
         alpha, twist, log_p : torch.Tensor, shape (F, R, 3 + 2 S)
             Three peaks of the C azimuth, the first ones with a plane on either side
-            whose log p falls as the distribution does; twist at its likeliest.
+            whose log p falls as the distribution does. Azimuths are means of `basin`
+            bins on either side of a peak, twists means about the likeliest one.
         """
         n_frames, n = h.shape[0], h.shape[1]
         logits = self._alpha_logits(h, is_cis)

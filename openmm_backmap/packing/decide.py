@@ -75,7 +75,8 @@ def find_unsure(marginal: Tensor, n_frames: int, limit: float, reach: int) -> Te
         A stretch is unsure if its residues' likeliest candidates have less than
         this on average.
     reach : int
-        Residues on either side that make a stretch.
+        Residues on either side, in their order and across chain ends, that make a
+        stretch.
 
     Returns
     -------

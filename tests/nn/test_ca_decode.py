@@ -187,3 +187,22 @@ def test_mean_direction_is_that_of_least_squared_distance() -> None:
     # across the seam of the circle
     seam = float(decode_mean(wrapped_normal(math.pi - 0.01)))
     assert math.cos(seam - math.pi + 0.01) > 0.9999
+
+
+@pytest.mark.parametrize("center", [0.4, 3.1])
+def test_a_chosen_plane_moves_to_the_mean_about_it(
+    decoder: CADecoder, monkeypatch: pytest.MonkeyPatch, center: float
+) -> None:
+    # a skewed peak, and a likelier one on the other side that must not matter
+    one, tail = wrapped_normal(center, 0.1), wrapped_normal(center + 0.3, 0.1)
+    other = wrapped_normal(center + math.pi, 0.1)
+    logits = torch.logaddexp(one, torch.logaddexp(tail - 1.0, other + 2.0))
+    monkeypatch.setattr(decoder, "_alpha_logits", lambda h, cis: logits.view(1, 1, N))
+    h, cis = torch.zeros(1, 1, 32), torch.zeros(1, 1, dtype=torch.bool)
+    with torch.no_grad():
+        alpha, twist = decoder.center_planes(h, cis, torch.full((1, 1), center))
+    share = math.exp(-1.0) / (1.0 + math.exp(-1.0))
+    assert float(alpha) == pytest.approx(center + 0.3 * share, abs=5e-3)
+    with torch.no_grad():
+        expected = decoder._central_twist(h, cis, alpha)
+    assert torch.equal(twist, expected)

@@ -1,6 +1,7 @@
 """Planes chosen together are the best ones, and samples follow the weights."""
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from openmm_backmap.builder.backbone import (
 )
 from openmm_backmap.builder.tables import load_builder_tables
 from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.geometry.vectors import compute_angle, compute_dihedral
 from openmm_backmap.packing.planes import (
     PlaneSettings,
     _meeting_energy,
@@ -159,3 +161,43 @@ def test_planes_keep_off_a_strand_that_cannot_move() -> None:
     assert closest(2, 0.45, 0.0, held) > blind + 0.02
     # the same strand, seen through the box
     assert closest(2, 0.45 - 6.0, 6.0, held) > blind + 0.02
+
+
+def test_the_meeting_energy_is_what_its_angles_say(rng) -> None:
+    ca, alpha, twist, _log_p, kind, rama = problem(rng, 8, 4, 2)
+    segment = torch.tensor([0] * 5 + [1] * 3)
+    cis = torch.zeros(2, 8, dtype=torch.bool)
+    units = [
+        build_units(ca, alpha[..., k], twist[..., k], cis, kind, segment, TABLES)
+        for k in range(4)
+    ]
+    carbon = torch.stack([unit[0] for unit in units], 2)
+    next_n = torch.stack([unit[1] for unit in units], 2)
+    oxygen = place_carbonyl_oxygen(ca.unsqueeze(2), carbon, next_n)
+    kind = torch.where(kind == 14, torch.zeros_like(kind), kind)  # no prolines
+    settings = PlaneSettings(clash_slope=0.0)
+    energy = _meeting_energy(
+        ca, carbon, oxygen, next_n, kind, segment, rama, TABLES, settings
+    )
+    shape = (2, 4, 4, 3)
+    for i in range(8):
+        if i in (0, 4, 5, 7):  # ends
+            assert not energy[:, i].any()
+            continue
+        center = ca[:, i, None, None].expand(shape)
+        nitrogen = next_n[:, i - 1, :, None].expand(shape)
+        this_c = carbon[:, i, None].expand(shape)
+        strain = compute_angle(nitrogen, center, this_c) - TABLES.n_ca_c[kind[i]]
+        before_c = carbon[:, i - 1, :, None].expand(shape)
+        phi = compute_dihedral(before_c, nitrogen, center, this_c)
+        psi = compute_dihedral(
+            nitrogen, center, this_c, next_n[:, i, None].expand(shape)
+        )
+        row, column = (
+            torch.floor((angle + math.pi) / (2.0 * math.pi) * 36).long().clamp(0, 35)
+            for angle in (phi, psi)
+        )
+        log_p = rama[ramachandran_class(kind, segment)[i], row, column]
+        log_p = log_p.clamp(min=settings.ramachandran_floor)
+        expected = 0.5 * (strain / settings.angle_spread) ** 2 - log_p
+        torch.testing.assert_close(energy[:, i], expected, atol=2e-3, rtol=1e-4)
