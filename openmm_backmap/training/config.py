@@ -11,6 +11,7 @@ from openmm_backmap.errors import DataError
 
 __all__ = [
     "DataConfig",
+    "DistillConfig",
     "LogConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -102,6 +103,27 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """Learning from other networks; section ``[model.distill]``.
+
+    Parameters
+    ----------
+    teachers : tuple of str
+        What `ModelConfig.start` may name; the network learns the mean of their
+        logarithmic probabilities. Empty = from the structures alone.
+    label_share : float
+        Weight of the structures' torsions in the loss; the rest is the teachers'.
+    mutated : float
+        Share of the residues of half of the batches whose type is exchanged; there
+        the loss is the teachers' alone.
+    """
+
+    teachers: tuple[str, ...] = ()
+    label_share: float = 0.3
+    mutated: float = 0.2
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Network and loss.
 
@@ -120,6 +142,8 @@ class ModelConfig:
         See `nn.ca_loss.CALoss`.
     vae : VAEConfig
         Section ``[model.vae]``.
+    distill : DistillConfig
+        Section ``[model.distill]``.
     """
 
     name: str = "ca"
@@ -134,6 +158,7 @@ class ModelConfig:
     withheld: float = 0.2
     type_dropout: float = 0.0
     vae: VAEConfig = field(default_factory=VAEConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
 
 @dataclass(frozen=True)
@@ -243,7 +268,7 @@ def _fill(kind: type, values: dict, where: str) -> object:
                 raise DataError(f"{where}: {key} is a section, got {value!r}")
             value = _fill(wanted, value, f"{where} [{key}]")
         elif wanted == tuple[str, ...]:
-            if key == "start" and isinstance(value, str):
+            if key in ("start", "teachers") and isinstance(value, str):
                 value = [value] if value else []
             if not isinstance(value, list | tuple) or any(
                 not isinstance(item, str) for item in value
@@ -296,6 +321,8 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
         "[model] dropout": model.dropout,
         "[model] withheld": model.withheld,
         "[model] type_dropout": model.type_dropout,
+        "[model.distill] label_share": model.distill.label_share,
+        "[model.distill] mutated": model.distill.mutated,
     }
     for name, share in shares.items():
         if not 0.0 <= share <= 1.0:
@@ -309,8 +336,8 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
             f"{where} [optimizer]: precision = {optimizer.precision!r}, but the "
             "tensor products of 'vae' want 'float32'"
         )
-    if model.name == "vae" and model.start:
-        raise DataError(f"{where} [model]: start is for name = 'ca'")
+    if model.name == "vae" and (model.start or model.distill.teachers):
+        raise DataError(f"{where} [model]: start and teachers are for name = 'ca'")
     sizes = (model.vae.n_latent, model.vae.n_scalars, model.vae.n_vectors)
     if min(sizes) < 1 or not 0 <= model.vae.n_tensors <= model.vae.n_vectors:
         raise DataError(
@@ -353,11 +380,15 @@ def load_config(path: Path | str) -> TrainingConfig:
         prepared=str((base / config.data.prepared).resolve()),
         extra=tuple(str((base / place).resolve()) for place in config.data.extra),
     )
+
+    def place_runs(runs: tuple[str, ...]) -> tuple[str, ...]:
+        known = list_models()
+        return tuple(r if r in known else str((base / r).resolve()) for r in runs)
+
+    distill = config.model.distill
     model = dataclasses.replace(
         config.model,
-        start=tuple(
-            run if run in list_models() else str((base / run).resolve())
-            for run in config.model.start
-        ),
+        start=place_runs(config.model.start),
+        distill=dataclasses.replace(distill, teachers=place_runs(distill.teachers)),
     )
     return dataclasses.replace(config, data=data, model=model)

@@ -133,4 +133,8 @@ def build_step(config: ModelConfig, precision: str = "float32") -> LossStep:
         from openmm_backmap.training.vae_step import VAELossStep
 
         return VAELossStep(config)
+    if config.distill.teachers:
+        from openmm_backmap.training.distill import DistillStep
+
+        return DistillStep(config, precision)
     return LossStep(config, precision)

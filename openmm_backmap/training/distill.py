@@ -1,0 +1,240 @@
+"""A network learns from others: the mean of several, in the time of one.
+
+Networks trained from different random weights err differently where data are few,
+and the mean of their logarithmic probabilities is better than each. A student learns
+that mean (Hinton, Vinyals and Dean, 2015, "Distilling the Knowledge in a Neural
+Network"). What teachers say of structures they were trained on is partly learned by
+heart, so half of the batches have the types of some residues exchanged: nobody has
+seen those.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.nn.ca_loss import HEAD_WEIGHT
+from openmm_backmap.nn.ca_network import CANetwork
+from openmm_backmap.nn.torsion_heads import TorsionHeads
+from openmm_backmap.training.config import ModelConfig
+from openmm_backmap.training.model_weights import read_weights
+from openmm_backmap.training.step import LossStep
+
+__all__ = ["DistillStep", "exchange_types"]
+
+GLYCINE, PROLINE = 7, 14
+
+
+def exchange_types(residue_type: Tensor, share: float) -> Tensor:
+    """Give some residues the type of another residue of the batch.
+
+    Glycines and prolines stay: their backbones are of their own.
+
+    Parameters
+    ----------
+    residue_type : torch.Tensor, shape (R,), int64
+        0 to 19.
+    share : float
+        Probability that a residue is asked to exchange.
+
+    Returns
+    -------
+    torch.Tensor, shape (R,), int64
+        New types; some of the exchanged ones are the same by chance.
+    """
+    count = residue_type.shape[0]
+    donor = residue_type[torch.randperm(count, device=residue_type.device)]
+    own = (residue_type == GLYCINE) | (residue_type == PROLINE)
+    taken = (donor == GLYCINE) | (donor == PROLINE)
+    drawn = torch.rand(count, device=residue_type.device) < share
+    return torch.where(drawn & ~own & ~taken, donor, residue_type)
+
+
+class Lesson:
+    """A student's heads, which ask the teachers the same questions.
+
+    Parameters
+    ----------
+    student : TorsionHeads
+        Whose logits are returned.
+    teachers : list of TorsionHeads
+        Asked the same, without gradient.
+    features : list of torch.Tensor, shape (1, R, H)
+        What the heads of each teacher read.
+
+    Attributes
+    ----------
+    answers : list of torch.Tensor
+        Teachers' mean logarithmic probabilities (of the cis state: log odds), in the
+        order of the questions.
+    """
+
+    def __init__(
+        self,
+        student: TorsionHeads,
+        teachers: list[CANetwork],
+        features: list[Tensor],
+    ) -> None:
+        self.student = student
+        self.teachers = teachers
+        self.features = features
+        self.answers: list[Tensor] = []
+
+    def _ask(self, question: str, h: Tensor, *condition: Tensor | int) -> Tensor:
+        with torch.no_grad():
+            said = [
+                getattr(teacher, question)(feature, *condition).float()
+                for teacher, feature in zip(self.teachers, self.features, strict=True)
+            ]
+            if question != "cis_logit":
+                said = [torch.log_softmax(logits, -1) for logits in said]
+            mean = torch.stack(said).mean(0)
+        self.answers.extend(mean.unbind(2) if question == "end_logits" else [mean])
+        return getattr(self.student, question)(h, *condition)
+
+    def alpha_logits(self, h: Tensor, *condition: Tensor) -> Tensor:
+        """See `TorsionHeads.alpha_logits`."""
+        return self._ask("alpha_logits", h, *condition)
+
+    def twist_logits(self, h: Tensor, *condition: Tensor) -> Tensor:
+        """See `TorsionHeads.twist_logits`."""
+        return self._ask("twist_logits", h, *condition)
+
+    def end_logits(self, h: Tensor, azimuth: Tensor) -> Tensor:
+        """See `TorsionHeads.end_logits`."""
+        return self._ask("end_logits", h, azimuth)
+
+    def chi_logits(self, h: Tensor, backbone: Tensor, chi: Tensor, k: int) -> Tensor:
+        """See `TorsionHeads.chi_logits`."""
+        return self._ask("chi_logits", h, backbone, chi, k)
+
+    def cis_logit(self, h: Tensor) -> Tensor:
+        """See `TorsionHeads.cis_logit`."""
+        return self._ask("cis_logit", h)
+
+    def backbone_condition(self, *azimuths: Tensor) -> Tensor:
+        """See `TorsionHeads.backbone_condition`."""
+        return self.student.backbone_condition(*azimuths)
+
+
+class DistillStep(LossStep):
+    """Loss of a batch: cross entropy with the teachers and with the structures.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Section ``[model]`` with ``[model.distill]``.
+    precision : str
+        See `LossStep`.
+
+    Raises
+    ------
+    DataError
+        If a teacher cannot be read.
+    """
+
+    def __init__(self, config: ModelConfig, precision: str = "float32") -> None:
+        super().__init__(config, precision)
+        own = config.distill
+        self.label_share = own.label_share
+        self.mutated = own.mutated
+        # in a list: neither trained nor part of the checkpoint
+        self.teachers: list[CANetwork] = []
+        for source in own.teachers:
+            weights, sizes = read_weights(source)
+            teacher = CANetwork(
+                width=sizes.width,
+                n_layers=sizes.n_layers,
+                n_heads=sizes.n_heads,
+                edge_width=sizes.edge_width,
+                n_e3_layers=sizes.n_e3_layers,
+            )
+            teacher.load_state_dict(weights)
+            self.teachers.append(teacher.eval().requires_grad_(False))
+        n_chi = load_builder_tables().n_chi
+        self.register_buffer("n_chi", n_chi, persistent=False)
+
+    def compile_step(self, wrapped: torch.nn.Module) -> torch.nn.Module:
+        """Compile the student's trunk in place; the rest asks different networks."""
+        self.network.trunk.compile(dynamic=False)
+        return wrapped
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and (3, 10) sums, counts and hits of the heads on the structures."""
+        if not self.training:
+            return super().forward(*batch)
+        with torch.autocast(
+            batch[0].device.type,
+            dtype=torch.bfloat16,
+            enabled=self.precision == "bfloat16",
+        ):
+            return self._learn(*batch)
+
+    def _learn(
+        self,
+        ca: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        sigma: Tensor,
+        target: Tensor,
+        known: Tensor,
+        is_cis: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        label_share = self.label_share
+        types = residue_type
+        if bool(torch.rand(()) < 0.5) and self.mutated > 0.0:
+            types = exchange_types(residue_type, self.mutated)
+            label_share = 0.0
+        arguments = (ca, types, chain_index, neighbor_index, None, sigma)
+        features = []
+        with torch.no_grad():
+            for k, teacher in enumerate(self.teachers):
+                self.teachers[k] = teacher.to(ca.device)
+                features.append(teacher(*arguments))
+        h = self.network(*arguments)
+        lesson = Lesson(self.network, self.teachers, features)
+        logits = self.loss.compute_logits(lesson, h, chain_index, target, known, is_cis)
+        changed = types != residue_type
+        own = known.clone()
+        own[..., 5:] &= ~changed[None, :, None]
+        hard, *sums = self.loss.reduce(logits, types, target, own, is_cis)
+        # a chi of an exchanged residue can be asked for where the ones before it,
+        # which the heads are told, are those of the structure
+        order = torch.arange(4, device=ca.device)
+        told = torch.cat((torch.ones_like(known[..., :1]), known[..., 5:8]), -1)
+        exists = order < self.n_chi[types][:, None]
+        asked = known.clone()
+        asked[..., 5:] |= changed[None, :, None] & told
+        asked[..., 5:] &= exists
+        soft = compare(logits, lesson.answers, asked)
+        before_proline = torch.roll(types, -1, 0) == PROLINE
+        cis = functional.binary_cross_entropy_with_logits(
+            logits[9].float(), torch.sigmoid(lesson.answers[9]), reduction="none"
+        )
+        soft = soft + (cis * (asked[..., 0] & before_proline)).sum()
+        soft = soft / asked.any(-1).sum().clamp(min=1)
+        loss = label_share * hard + (1.0 - label_share) * soft
+        return loss, torch.stack(sums)
+
+
+def compare(logits: list[Tensor], answers: list[Tensor], asked: Tensor) -> Tensor:
+    """Cross entropy of a student's torsions with the teachers', weighed and summed.
+
+    Parameters
+    ----------
+    logits, answers : list of torch.Tensor, shape (1, R, 72)
+        Student's logits and teachers' logarithmic probabilities of nine torsions.
+    asked : torch.Tensor, shape (1, R, 9), bool
+        Where to compare.
+
+    Returns
+    -------
+    torch.Tensor, shape ()
+    """
+    total = torch.zeros((), device=asked.device)
+    for head in range(9):
+        said = torch.softmax(answers[head], -1)
+        nats = -(said * torch.log_softmax(logits[head].float(), -1)).sum(-1)
+        total = total + HEAD_WEIGHT[head] * (nats * asked[..., head]).sum()
+    return total
