@@ -111,6 +111,8 @@ class DistillConfig:
     teachers : tuple of str
         What `ModelConfig.start` may name; the network learns the mean of their
         logarithmic probabilities. Empty = from the structures alone.
+    shares : tuple of float
+        Weight of each teacher in the mean. Empty = equal.
     label_share : float
         Weight of the structures' torsions in the loss; the rest is the teachers'.
     mutated : float
@@ -119,6 +121,7 @@ class DistillConfig:
     """
 
     teachers: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
     label_share: float = 0.3
     mutated: float = 0.2
 
@@ -275,6 +278,14 @@ def _fill(kind: type, values: dict, where: str) -> object:
             ):
                 raise DataError(f"{where}: {key} = {value!r} is not a list of strings")
             value = tuple(value)
+        elif wanted == tuple[float, ...]:
+            if not isinstance(value, list | tuple) or any(
+                type(item) not in (int, float) or item < 0 for item in value
+            ):
+                raise DataError(
+                    f"{where}: {key} = {value!r} is not a list of numbers from 0 on"
+                )
+            value = tuple(float(item) for item in value)
         elif wanted is float and isinstance(value, int) and value is not True:
             value = float(value)
         elif type(value) is not wanted:
@@ -338,6 +349,14 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
         )
     if model.name == "vae" and (model.start or model.distill.teachers):
         raise DataError(f"{where} [model]: start and teachers are for name = 'ca'")
+    n_shares = len(model.distill.shares)
+    if n_shares and (
+        n_shares != len(model.distill.teachers) or not sum(model.distill.shares)
+    ):
+        raise DataError(
+            f"{where} [model.distill]: {n_shares} shares for "
+            f"{len(model.distill.teachers)} teachers, wanted one each, not all 0"
+        )
     sizes = (model.vae.n_latent, model.vae.n_scalars, model.vae.n_vectors)
     if min(sizes) < 1 or not 0 <= model.vae.n_tensors <= model.vae.n_vectors:
         raise DataError(

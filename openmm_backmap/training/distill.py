@@ -61,6 +61,8 @@ class Lesson:
         Asked the same, without gradient.
     features : list of torch.Tensor, shape (1, R, H)
         What the heads of each teacher read.
+    shares : list of float
+        Weight of each teacher; together 1.
 
     Attributes
     ----------
@@ -74,10 +76,12 @@ class Lesson:
         student: TorsionHeads,
         teachers: list[CANetwork],
         features: list[Tensor],
+        shares: list[float],
     ) -> None:
         self.student = student
         self.teachers = teachers
         self.features = features
+        self.shares = shares
         self.answers: list[Tensor] = []
 
     def _ask(self, question: str, h: Tensor, *condition: Tensor | int) -> Tensor:
@@ -88,7 +92,8 @@ class Lesson:
             ]
             if question != "cis_logit":
                 said = [torch.log_softmax(logits, -1) for logits in said]
-            mean = torch.stack(said).mean(0)
+            weighed = [w * answer for w, answer in zip(self.shares, said, strict=True)]
+            mean = torch.stack(weighed).sum(0)
         self.answers.extend(mean.unbind(2) if question == "end_logits" else [mean])
         return getattr(self.student, question)(h, *condition)
 
@@ -151,6 +156,8 @@ class DistillStep(LossStep):
             )
             teacher.load_state_dict(weights)
             self.teachers.append(teacher.eval().requires_grad_(False))
+        shares = own.shares or (1.0,) * len(self.teachers)
+        self.shares = [share / sum(shares) for share in shares]
         n_chi = load_builder_tables().n_chi
         self.register_buffer("n_chi", n_chi, persistent=False)
 
@@ -193,7 +200,7 @@ class DistillStep(LossStep):
                 self.teachers[k] = teacher.to(ca.device)
                 features.append(teacher(*arguments))
         h = self.network(*arguments)
-        lesson = Lesson(self.network, self.teachers, features)
+        lesson = Lesson(self.network, self.teachers, features, self.shares)
         logits = self.loss.compute_logits(lesson, h, chain_index, target, known, is_cis)
         changed = types != residue_type
         own = known.clone()

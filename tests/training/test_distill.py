@@ -73,17 +73,18 @@ def test_teachers_answer_the_questions_the_student_is_asked() -> None:
     n = 6
     h = [torch.randn(1, n, w) for w in (32, 32, 48)]
     angle, none = torch.randn(1, n), torch.zeros(1, n, dtype=torch.bool)
-    lesson = Lesson(student, [one, two], h[1:])
+    lesson = Lesson(student, [one, two], h[1:], [0.25, 0.75])
     said = lesson.twist_logits(h[0], none, angle)
     assert torch.equal(said, student.twist_logits(h[0], none, angle))
     lesson.end_logits(h[0], angle)
     lesson.cis_logit(h[0])
     both = [net.twist_logits(x, none, angle) for net, x in zip((one, two), h[1:])]
-    mean = torch.stack([torch.log_softmax(x, -1) for x in both]).mean(0)
+    first, second = (torch.log_softmax(x, -1) for x in both)
+    mean = 0.25 * first + 0.75 * second
     torch.testing.assert_close(lesson.answers[0], mean)
     assert [tuple(a.shape) for a in lesson.answers[1:]] == [(1, n, 72)] * 3 + [(1, n)]
-    odds = torch.stack([net.cis_logit(x) for net, x in zip((one, two), h[1:])])
-    torch.testing.assert_close(lesson.answers[4], odds.mean(0))
+    odds = 0.25 * one.cis_logit(h[1]) + 0.75 * two.cis_logit(h[2])
+    torch.testing.assert_close(lesson.answers[4], odds)
     assert not any(answer.requires_grad for answer in lesson.answers)
 
 
@@ -117,7 +118,7 @@ def test_a_student_comes_to_agree_with_its_teacher(
         with torch.no_grad():
             h = step.network(ca, types, chain, near, None, sigma)
             features = [wise(ca, types, chain, near, None, sigma)]
-            lesson = Lesson(step.network, [wise], features)
+            lesson = Lesson(step.network, [wise], features, step.shares)
             logits = step.loss.compute_logits(lesson, h, chain, *arguments[5:])
             gain = compare(logits, lesson.answers, arguments[6])
             return float(gain - compare(lesson.answers, lesson.answers, arguments[6]))
@@ -159,6 +160,17 @@ def test_configuration_names_teachers_beside_itself(tmp_path: Path) -> None:
         '[model.distill]\nteachers = "ca"\n'
     )
     with pytest.raises(DataError, match="teachers are for name = 'ca'"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("shares", ["[1.0]", "[0, 0]", "[1, -1]", '["a", "b"]'])
+def test_shares_that_do_not_fit_are_refused(tmp_path: Path, shares: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        '[optimizer]\ntotal_steps = 5\n[model.distill]\nteachers = ["ca", "b"]\n'
+        f"shares = {shares}\n"
+    )
+    with pytest.raises(DataError, match="shares"):
         load_config(path)
 
 
