@@ -143,8 +143,7 @@ def find_peaks(
     n_bins = logits.shape[-1]
     device = logits.device
     p = torch.softmax(logits, -1)
-    two_sided = bool(is_pi_periodic.any())
-    if two_sided:
+    if bool(is_pi_periodic.any()):
         folded = p + torch.roll(p, n_bins // 2, -1)
         p = torch.where(is_pi_periodic.unsqueeze(-1), folded, p)
     ring = torch.cat((p[:, n_bins - 1 :], p, p[:, :1]), dim=-1)
@@ -153,32 +152,40 @@ def find_peaks(
     rows = torch.nonzero(is_pi_periodic).flatten()
     if rows.numel() > 0:
         score[:, n_bins // 2 :].index_fill_(0, rows, -1.0)
-    turn = (is_pi_periodic.to(torch.int64) * (n_bins // 2)).unsqueeze(-1)
-    steps = torch.arange(-reach, reach + 1, device=device)
     wide = torch.arange(-basin, basin + 1, device=device)
-    excluded = torch.arange(-apart, apart + 1, device=device)
+    # sums over a basin and over the bins within reach, as one product
+    step = wide.to(p.dtype)
+    within = (wide.abs() <= reach).to(p.dtype)
+    ones = torch.ones_like(step)
+    sums = torch.stack((ones, step, step * step, within, within * step), -1)
+    # what a peak at each bin takes; a second half of the tables for both sides
+    bins = torch.arange(n_bins, device=device)
+    basins = torch.remainder(bins.unsqueeze(-1) + wide, n_bins)
+    away = (bins.unsqueeze(-1) - bins).abs()
+    away = torch.minimum(away, n_bins - away)
+    both = torch.minimum(away, torch.roll(away, n_bins // 2, -1))
+    away = torch.cat((away, both))
+    # less than any score, and nothing of the basin
+    taken = (away <= apart).to(p.dtype) * 9.0
+    left = (away > basin).to(p.dtype)
+    side = is_pi_periodic.to(torch.int64) * n_bins
     angles: list[Tensor] = []
     logs: list[Tensor] = []
     spreads: list[Tensor] = []
     bin_width = 2.0 * math.pi / n_bins
-    for _ in range(n_peaks):
-        peak = score.argmax(-1, keepdim=True)
-        basin_index = torch.remainder(peak + wide, n_bins)
-        around = torch.gather(p, -1, basin_index)
-        weight = around[:, basin - reach : basin + reach + 1]
-        shift = (weight * steps).sum(-1) / weight.sum(-1).clamp(min=1e-12)
-        angle = -math.pi + (peak.squeeze(-1) + 0.5 + shift) * bin_width
-        angles.append(angle)
-        away = wide - shift.unsqueeze(-1)
-        total = around.sum(-1)
-        variance = (around * away * away).sum(-1) / total.clamp(min=1e-12)
-        spreads.append(bin_width * torch.sqrt(variance))
+    for turn in range(n_peaks):
+        peak = score.max(-1)[1]
+        around = torch.gather(p, -1, basins.index_select(0, peak))
+        total, first, second, near, shift = torch.matmul(around, sums).unbind(-1)
+        shift = shift / near.clamp(min=1e-12)
+        angles.append(-math.pi + (peak + 0.5 + shift) * bin_width)
+        spread = second - 2.0 * shift * first + shift * shift * total
+        spread = (spread / total.clamp(min=1e-12)).clamp(min=0.0)
+        spreads.append(bin_width * torch.sqrt(spread))
         logs.append(total.clamp(1e-9, 1.0).log())
-        near = torch.remainder(peak + excluded, n_bins)
-        score.scatter_(-1, near, -1.0)
-        # later peaks do not count what earlier ones were given
-        p.scatter_(-1, basin_index, 0.0)
-        if two_sided:
-            score.scatter_(-1, torch.remainder(near + turn, n_bins), -1.0)
-            p.scatter_(-1, torch.remainder(basin_index + turn, n_bins), 0.0)
+        if turn + 1 < n_peaks:
+            # later peaks do not count what earlier ones were given
+            row = peak + side
+            score -= taken.index_select(0, row)
+            p *= left.index_select(0, row)
     return torch.stack(angles, -1), torch.stack(logs, -1), torch.stack(spreads, -1)

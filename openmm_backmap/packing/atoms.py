@@ -9,10 +9,12 @@ The atoms of a residue fill blocks of equal width, so that distances between two
 blocks are one dense operation; places left over hold points far away.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 
+from openmm_backmap.geometry.vectors import normalize, perpendicular_part
 from openmm_backmap.packing.tables import PackingTables
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "list_backbone",
     "list_candidate_atoms",
     "list_side_chains",
+    "read_atoms",
 ]
 
 
@@ -54,6 +57,7 @@ class CandidateAtoms(NamedTuple):
     points: BlockedPoints
     residue: torch.Tensor  # (N,) int64 index into frames x residues
     code: torch.Tensor  # (N,) int64, 14 x residue type + slot
+    source: torch.Tensor  # (N,) int64, 14 x row of what was listed + slot
     cell_candidate: torch.Tensor  # (M,) int64 index into frames x residues x candidates
     cell_atom: torch.Tensor  # (M,) int64
 
@@ -113,6 +117,42 @@ def block_points(
     )
 
 
+def sort_by_azimuth(
+    positions: torch.Tensor, residue: torch.Tensor, where: torch.Tensor
+) -> torch.Tensor:
+    """Sort the atoms of each residue by their azimuth about the CA-CB bond.
+
+    Rotamers of chi1 then lie in different blocks, which are half as large.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, shape (P, 14, 3)
+        Atoms of each candidate in nm, in slot order.
+    residue : torch.Tensor, shape (P,), int64
+        Residue of each candidate, ascending.
+    where : torch.Tensor, shape (N,), int64
+        Atoms: 9 x candidate + slot - 5.
+
+    Returns
+    -------
+    torch.Tensor, shape (N,), int64
+        The same, sorted by residue, then azimuth from N on.
+    """
+    row = torch.div(where, 9, rounding_mode="floor")
+    alpha = positions[:, 1]
+    axis = normalize(positions[:, 4] - alpha)
+    start = normalize(perpendicular_part(positions[:, 0] - alpha, axis))
+    beside = torch.linalg.cross(axis, start, dim=-1)
+    side = positions.reshape(-1, 3).index_select(0, where + 5 * (row + 1))
+    side = side - alpha.index_select(0, row)
+    along = (side * start.index_select(0, row)).sum(1)
+    across = (side * beside.index_select(0, row)).sum(1)
+    turn = torch.atan2(across, along)
+    turn = torch.remainder(turn * (512.0 / math.pi), 1024.0).to(torch.int64)
+    key = residue.index_select(0, row) * 1024 + turn.clamp(max=1023)
+    return where.index_select(0, torch.argsort(key, stable=True))
+
+
 def list_candidate_atoms(
     positions: torch.Tensor,
     candidate: torch.Tensor,
@@ -147,7 +187,8 @@ def list_candidate_atoms(
     Returns
     -------
     CandidateAtoms
-        Sorted by residue, then candidate, then slot.
+        Sorted by residue; in blocks of 4 then by candidate and slot, in larger ones
+        by azimuth.
     """
     n_side = 9  # slots beyond N, CA, C, O and CB
     device = positions.device
@@ -156,6 +197,8 @@ def list_candidate_atoms(
     owner = same_as.gather(1, depth - 1)  # (P, 9)
     own = torch.arange(positions.size(0), device=device).unsqueeze(1)
     where = torch.nonzero((mask & (owner == own)).flatten()).flatten()
+    if width > 4:
+        where = sort_by_azimuth(positions, residue, where)
     row = torch.div(where, n_side, rounding_mode="floor")
     slot = where - row * n_side + 5
     atom_residue = residue.index_select(0, row)
@@ -188,9 +231,28 @@ def list_candidate_atoms(
         points=points,
         residue=blank.index_copy(0, place, atom_residue),
         code=blank.index_copy(0, place, code),
+        source=blank.index_copy(0, place, where + 5 * (row + 1)),
         cell_candidate=candidate.index_select(0, cell_row),
         cell_atom=atom_of_cell.index_select(0, first),
     )
+
+
+def read_atoms(values: torch.Tensor, atoms: CandidateAtoms) -> torch.Tensor:
+    """Read vectors of the listed atoms.
+
+    Parameters
+    ----------
+    values : torch.Tensor, shape (P, 14, 3)
+        Of the candidates that were listed.
+    atoms : CandidateAtoms
+        The list.
+
+    Returns
+    -------
+    torch.Tensor, shape (3, N)
+        Those of an arbitrary atom in empty places.
+    """
+    return values.reshape(-1, 3).index_select(0, atoms.source).t().contiguous()
 
 
 def list_side_chains(

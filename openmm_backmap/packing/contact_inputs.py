@@ -4,7 +4,11 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.tables import BuilderTables
-from openmm_backmap.packing.atoms import CandidateAtoms, list_candidate_atoms
+from openmm_backmap.packing.atoms import (
+    CandidateAtoms,
+    list_candidate_atoms,
+    read_atoms,
+)
 from openmm_backmap.packing.candidates import keep_candidates
 from openmm_backmap.packing.contact_network import ContactInputs
 from openmm_backmap.packing.contact_pairs import (
@@ -21,13 +25,13 @@ __all__ = ["correct_marginals", "list_contacts"]
 
 
 def _list_some(
-    state: PackingState, values: Tensor, kept: Tensor, tables: PackingTables
-) -> CandidateAtoms:
-    """List the atoms of some candidates, with `values` (P, 14, 3) for positions."""
+    state: PackingState, kept: Tensor, tables: PackingTables
+) -> tuple[CandidateAtoms, Tensor]:
+    """List the atoms of some candidates; also their rows in the state."""
     some = keep_candidates(state.candidates, kept)
     place = torch.searchsorted(state.candidates.index, some.index)
-    return list_candidate_atoms(
-        values.index_select(0, place),
+    atoms = list_candidate_atoms(
+        state.built.index_select(0, place),
         some.index,
         some.residue,
         state.row_type.index_select(0, place),
@@ -36,6 +40,7 @@ def _list_some(
         8,
         tables,
     )
+    return atoms, place
 
 
 def list_contacts(
@@ -71,15 +76,15 @@ def list_contacts(
     built, parent = state.built, builder.parent
     directions = compute_bond_directions(built, state.row_type, parent)
     normals = compute_plane_normals(built, state.row_type, parent)
-    rated = _list_some(state, built, is_open, tables)
+    rated, rows = _list_some(state, is_open, tables)
     is_present = marginal >= settings.least_presence
-    around = _list_some(state, built, is_present, tables)
+    around, rows_around = _list_some(state, is_present, tables)
     pairs = find_contact_pairs(
         rated,
-        _list_some(state, directions, is_open, tables),
-        _list_some(state, normals, is_open, tables),
+        read_atoms(directions.index_select(0, rows), rated),
+        read_atoms(normals.index_select(0, rows), rated),
         around,
-        _list_some(state, directions, is_present, tables),
+        read_atoms(directions.index_select(0, rows_around), around),
         compute_occupancy(marginal.reshape(-1), around),
         state.rows,
         state.backbone_points,

@@ -148,10 +148,10 @@ def _encode(
 
 def find_contact_pairs(
     open_atoms: CandidateAtoms,
-    open_directions: CandidateAtoms,
-    open_normals: CandidateAtoms,
+    open_directions: torch.Tensor,
+    open_normals: torch.Tensor,
     atoms: CandidateAtoms,
-    directions: CandidateAtoms,
+    directions: torch.Tensor,
     occupancy: torch.Tensor,
     backbone: torch.Tensor,
     backbone_points: BlockedPoints,
@@ -164,11 +164,12 @@ def find_contact_pairs(
     ----------
     open_atoms : CandidateAtoms
         Atoms of the candidates that are looked at.
-    open_directions, open_normals : CandidateAtoms
-        The same list made of `compute_bond_directions` and `compute_plane_normals`
-        instead of positions.
-    atoms, directions : CandidateAtoms
-        Atoms that may be around them, and their directions.
+    open_directions, open_normals : torch.Tensor, shape (3, M)
+        `compute_bond_directions` and `compute_plane_normals` of these atoms.
+    atoms : CandidateAtoms
+        Atoms that may be around them.
+    directions : torch.Tensor, shape (3, N)
+        Bond directions of `atoms`.
     occupancy : torch.Tensor, shape (N,)
         Probability of each of `atoms`.
     backbone : torch.Tensor, shape (G, 5, 3)
@@ -187,8 +188,6 @@ def find_contact_pairs(
     """
     cutoff = constants.CONTACT_CUTOFF
     here = _flatten(open_atoms.points)
-    away = _flatten(open_directions.points)
-    normal = _flatten(open_normals.points)
     a, b, distance, image = find_allowed_backbone_pairs(
         open_atoms, backbone_points, near, tables, cutoff
     )
@@ -198,8 +197,8 @@ def find_contact_pairs(
     open_sides = compute_backbone_directions(backbone, near.follows)
     code = _encode(
         here.index_select(1, a),
-        away.index_select(1, a),
-        normal.index_select(1, a),
+        open_directions.index_select(1, a),
+        open_normals.index_select(1, a),
         backbone.reshape(-1, 3).t().contiguous().index_select(1, row),
         open_sides.reshape(-1, 3).t().contiguous().index_select(1, row),
         slot,
@@ -220,10 +219,10 @@ def find_contact_pairs(
     kind = tables.atom_type.reshape(-1).index_select(0, atoms.code.index_select(0, b2))
     code2 = _encode(
         here.index_select(1, a2),
-        away.index_select(1, a2),
-        normal.index_select(1, a2),
+        open_directions.index_select(1, a2),
+        open_normals.index_select(1, a2),
         _flatten(atoms.points).index_select(1, b2),
-        _flatten(directions.points).index_select(1, b2),
+        directions.index_select(1, b2),
         kind,
         shift.index_select(1, pair),
         distance2,

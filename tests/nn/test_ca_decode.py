@@ -79,6 +79,42 @@ def test_both_sides_of_a_pi_periodic_torsion_are_one_peak() -> None:
     assert float(log_p[0, 1]) < -5.0
 
 
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_peaks_are_those_of_looking_at_one_bin_after_the_other(
+    two_sided: bool,
+) -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(40, 72).cumsum(-1)
+    found = find_peaks(logits, torch.full((40,), two_sided))
+    width = 2.0 * np.pi / 72
+    for row, p in enumerate(torch.softmax(logits.double(), -1).numpy()):
+        if two_sided:
+            p = p + np.roll(p, 36)
+        score = np.roll(p, 1) + p + np.roll(p, -1)
+        if two_sided:
+            score[36:] = -1.0
+        for turn in range(3):
+            top = int(score.argmax())
+            basin = [(top + k) % 72 for k in range(-6, 7)]
+            steps, mass = np.arange(-6, 7), p[basin]
+            near = mass[3:10]
+            shift = (near * steps[3:10]).sum() / max(near.sum(), 1e-12)
+            away = (mass * (steps - shift) ** 2).sum() / max(mass.sum(), 1e-12)
+            if mass.sum() > 1e-4:
+                angle = -np.pi + (top + 0.5 + shift) * width
+                assert float(found[0][row, turn]) == pytest.approx(angle, abs=1e-3)
+                assert float(found[1][row, turn]) == pytest.approx(
+                    np.log(mass.sum()), abs=1e-3
+                )
+                assert float(found[2][row, turn]) == pytest.approx(
+                    width * np.sqrt(away), abs=1e-3
+                )
+            p = p.copy()
+            for side in (0, 36) if two_sided else (0,):
+                p[[(k + side) % 72 for k in basin]] = 0.0
+                score[[(top + k + side) % 72 for k in range(-8, 9)]] = -1.0
+
+
 def test_soft_labels_are_normal_and_centred() -> None:
     labels = make_soft_labels(math.pi, math.radians(4.0), True)
     assert torch.allclose(labels.sum(-1), torch.ones(len(labels)), atol=1e-5)

@@ -58,6 +58,7 @@ def make_system(
         points=points,
         residue=group,
         code=torch.zeros_like(group),
+        source=torch.zeros_like(group),
         cell_candidate=torch.tensor([x for x, _ in cells]),
         cell_atom=torch.tensor([x for _, x in cells]),
     )
