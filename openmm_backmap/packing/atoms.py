@@ -147,9 +147,10 @@ def sort_by_azimuth(
     side = side - alpha.index_select(0, row)
     along = (side * start.index_select(0, row)).sum(1)
     across = (side * beside.index_select(0, row)).sum(1)
-    turn = torch.atan2(across, along)
+    # atoms that are nowhere must not leave their residue
+    turn = torch.atan2(across, along).nan_to_num(0.0)
     turn = torch.remainder(turn * (512.0 / math.pi), 1024.0).to(torch.int64)
-    key = residue.index_select(0, row) * 1024 + turn.clamp(max=1023)
+    key = residue.index_select(0, row) * 1024 + turn.clamp(0, 1023)
     return where.index_select(0, torch.argsort(key, stable=True))
 
 

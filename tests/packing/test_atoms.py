@@ -24,6 +24,10 @@ def test_atoms_of_a_residue_run_round_its_beta_carbon() -> None:
     where = torch.arange(54).view(6, 9)[:, :4].flatten()
     order = sort_by_azimuth(positions, residue, where)
     assert torch.equal(order.sort()[0], where)
+    nowhere = positions.clone()
+    nowhere[1] = float("nan")
+    kept = residue[sort_by_azimuth(nowhere, residue, where) // 9]
+    assert torch.equal(kept, kept.sort()[0])
     row, slot = order // 9, order % 9 + 5
     assert torch.equal(residue[row], residue[row].sort()[0])
     backbone = positions[0]
