@@ -117,7 +117,8 @@ class DistillConfig:
         Weight of the structures' torsions in the loss; the rest is the teachers'.
     mutated : float
         Share of the residues of half of the batches whose type is exchanged; there
-        the loss is the teachers' alone.
+        the loss is the teachers' alone. It takes the place of
+        `ModelConfig.type_dropout`, which must be 0.
     """
 
     teachers: tuple[str, ...] = ()
@@ -349,6 +350,11 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
         )
     if model.name == "vae" and (model.start or model.distill.teachers):
         raise DataError(f"{where} [model]: start and teachers are for name = 'ca'")
+    if model.distill.teachers and model.type_dropout > 0.0:
+        raise DataError(
+            f"{where} [model]: type_dropout is not used with teachers: leave it out, "
+            "[model.distill] mutated takes its place"
+        )
     n_shares = len(model.distill.shares)
     if n_shares and (
         n_shares != len(model.distill.teachers) or not sum(model.distill.shares)

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.errors import DataError
 from openmm_backmap.nn.ca_loss import HEAD_WEIGHT
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.nn.torsion_heads import TorsionHeads
 from openmm_backmap.training.config import ModelConfig
-from openmm_backmap.training.model_weights import read_weights
+from openmm_backmap.training.export import load_network
 from openmm_backmap.training.step import LossStep
 
 __all__ = ["DistillStep", "exchange_types"]
@@ -135,7 +136,7 @@ class DistillStep(LossStep):
     Raises
     ------
     DataError
-        If a teacher cannot be read.
+        If a teacher cannot be read, or is another kind of network.
     """
 
     def __init__(self, config: ModelConfig, precision: str = "float32") -> None:
@@ -146,16 +147,13 @@ class DistillStep(LossStep):
         # in a list: neither trained nor part of the checkpoint
         self.teachers: list[CANetwork] = []
         for source in own.teachers:
-            weights, sizes = read_weights(source)
-            teacher = CANetwork(
-                width=sizes.width,
-                n_layers=sizes.n_layers,
-                n_heads=sizes.n_heads,
-                edge_width=sizes.edge_width,
-                n_e3_layers=sizes.n_e3_layers,
-            )
-            teacher.load_state_dict(weights)
-            self.teachers.append(teacher.eval().requires_grad_(False))
+            teacher = load_network(source)
+            if not isinstance(teacher, CANetwork):
+                raise DataError(
+                    f"[model.distill] teachers: {source} is no network of 'ca', which "
+                    "alone can be a teacher; name a run or model file of 'ca'"
+                )
+            self.teachers.append(teacher)
         shares = own.shares or (1.0,) * len(self.teachers)
         self.shares = [share / sum(shares) for share in shares]
         n_chi = load_builder_tables().n_chi
@@ -206,10 +204,11 @@ class DistillStep(LossStep):
         own = known.clone()
         own[..., 5:] &= ~changed[None, :, None]
         hard, *sums = self.loss.reduce(logits, types, target, own, is_cis)
-        # a chi of an exchanged residue can be asked for where the ones before it,
-        # which the heads are told, are those of the structure
+        # a chi of an exchanged residue can be asked for where there is a residue, not
+        # padding or a gap, and the chi before it, which the heads are told, are those
+        # of the structure
         order = torch.arange(4, device=ca.device)
-        told = torch.cat((torch.ones_like(known[..., :1]), known[..., 5:8]), -1)
+        told = torch.cat((known.any(-1, keepdim=True), known[..., 5:8]), -1)
         exists = order < self.n_chi[types][:, None]
         asked = known.clone()
         asked[..., 5:] |= changed[None, :, None] & told

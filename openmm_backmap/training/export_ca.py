@@ -261,6 +261,10 @@ def export_ca(
         training["mixed_with"] = [_describe_run(other) for other in mix]
         if share is not None:
             training["share"] = share
+    distill = config.model.distill
+    if distill.teachers:
+        training["teachers"] = [Path(teacher).name for teacher in distill.teachers]
+        training["shares"] = list(distill.shares)
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,

@@ -1,4 +1,4 @@
-"""The network inside of a model file or a run, to go on from, mix or learn from."""
+"""The network inside of a model file, to go on from it or to mix it with others."""
 
 import dataclasses
 import zipfile
@@ -11,15 +11,9 @@ from torch import Tensor
 from openmm_backmap.artifact.metadata import METADATA_FILE, ModelMetadata
 from openmm_backmap.artifact.packaged import find_model, list_models
 from openmm_backmap.errors import DataError
-from openmm_backmap.training.checkpoint import load_checkpoint
-from openmm_backmap.training.config import ModelConfig, config_from_dict
+from openmm_backmap.training.config import ModelConfig
 
-__all__ = [
-    "find_model_file",
-    "read_model_info",
-    "read_model_weights",
-    "read_weights",
-]
+__all__ = ["find_model_file", "read_model_info", "read_model_weights"]
 
 _MARK = "decoder.network."
 
@@ -114,36 +108,3 @@ def read_model_weights(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
         edge_width=weights["trunk.edge.2.bias"].shape[0],
     )
     return weights, config
-
-
-def read_weights(source: Path | str) -> tuple[dict[str, Tensor], ModelConfig]:
-    """Averaged weights of a run, or those of a model file.
-
-    Parameters
-    ----------
-    source : pathlib.Path or str
-        Name of a packaged model, model file, run folder or checkpoint.
-
-    Returns
-    -------
-    weights : dict of str to torch.Tensor
-        State of a `CANetwork`.
-    config : ModelConfig
-        Its sizes.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or is of another kind of network.
-    """
-    path = find_model_file(source)
-    if path is not None:
-        return read_model_weights(path)
-    state = load_checkpoint(Path(source))
-    config = config_from_dict(state["config"], f"configuration of {source}").model
-    if config.name != "ca":
-        raise DataError(
-            f"run {source} is of {config.name!r}: only a network of 'ca' can be "
-            "started from, mixed with others, or be a teacher"
-        )
-    return {**state["network"], **state["average"]["shadow"]}, config

@@ -6,13 +6,16 @@ and Shlens, ICLR 2016), so a network twice as wide starts with the narrow
 one's outputs exactly; other widths nearly (the layer norms' statistics move).
 """
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from openmm_backmap.errors import DataError
 from openmm_backmap.nn.ca_network import CANetwork
-from openmm_backmap.training.config import ModelConfig
-from openmm_backmap.training.model_weights import read_weights
+from openmm_backmap.training.checkpoint import load_checkpoint
+from openmm_backmap.training.config import ModelConfig, config_from_dict
+from openmm_backmap.training.model_weights import find_model_file, read_model_weights
 
 __all__ = ["load_start", "widen_state"]
 
@@ -122,7 +125,13 @@ def load_start(network: CANetwork, model: ModelConfig) -> None:
     """
     states = []
     for run in model.start:
-        weights, earlier = read_weights(run)
+        path = find_model_file(run)
+        if path is None:
+            state = load_checkpoint(Path(run))
+            earlier = config_from_dict(state["config"], f"configuration of {run}").model
+            weights = {**state["network"], **state["average"]["shadow"]}
+        else:
+            weights, earlier = read_model_weights(path)
         states.append(widen_state(weights, earlier, model))
     mean = {k: torch.stack([s[k] for s in states]).mean(0) for k in states[0]}
     network.load_state_dict(mean)

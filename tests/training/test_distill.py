@@ -14,6 +14,7 @@ from openmm_backmap.training.config import (
     DistillConfig,
     ModelConfig,
     TrainingConfig,
+    VAEConfig,
     load_config,
 )
 from openmm_backmap.training.distill import (
@@ -23,7 +24,11 @@ from openmm_backmap.training.distill import (
     exchange_types,
 )
 from openmm_backmap.training.loop import Trainer
-from openmm_backmap.training.step import batch_arguments, build_step
+from openmm_backmap.training.step import (
+    batch_arguments,
+    build_network,
+    build_step,
+)
 
 SMALL = ModelConfig(width=32, n_layers=1, n_heads=4, edge_width=16, dropout=0.0)
 
@@ -163,6 +168,41 @@ def test_configuration_names_teachers_beside_itself(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_types_cannot_be_hidden_from_a_student(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "[optimizer]\ntotal_steps = 5\n[model]\ntype_dropout = 0.1\n"
+        '[model.distill]\nteachers = "ca"\n'
+    )
+    with pytest.raises(DataError, match="type_dropout is not used with teachers"):
+        load_config(path)
+
+
+def test_no_teacher_is_asked_of_padding(
+    make_config: Callable[..., TrainingConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher = save_teacher(tmp_path / "teacher", 6)
+    config = with_teachers(make_config(), teacher, mutated=1.0)
+    trainer = Trainer(config, tmp_path / "run")
+    seen: list[torch.Tensor] = []
+
+    def note(logits: list, answers: list, asked: torch.Tensor) -> torch.Tensor:
+        seen.append(asked)
+        return compare(logits, answers, asked)
+
+    monkeypatch.setattr("openmm_backmap.training.distill.compare", note)
+    batch = trainer.sampler.batch(0)
+    is_real = batch.known.any(-1)
+    assert not bool(is_real.all())
+    for _ in range(8):
+        trainer.step_module(*batch_arguments(batch))
+    assert all(not bool(asked[~is_real].any()) for asked in seen)
+    # where types were exchanged, chi are asked for that no structure tells
+    assert any(bool((asked & ~batch.known).any()) for asked in seen)
+
+
 @pytest.mark.parametrize("shares", ["[1.0]", "[0, 0]", "[1, -1]", '["a", "b"]'])
 def test_shares_that_do_not_fit_are_refused(tmp_path: Path, shares: str) -> None:
     path = tmp_path / "run.toml"
@@ -175,9 +215,14 @@ def test_shares_that_do_not_fit_are_refused(tmp_path: Path, shares: str) -> None
 
 
 def test_a_teacher_of_another_kind_is_refused(tmp_path: Path) -> None:
-    config = dataclasses.asdict(TrainingConfig(model=ModelConfig(name="vae")))
+    vae = VAEConfig(n_latent=4, n_scalars=4, n_vectors=2, n_tensors=1)
+    model = dataclasses.replace(SMALL, name="vae", vae=vae)
+    config = dataclasses.asdict(TrainingConfig(model=model))
     config["optimizer"]["total_steps"] = 1
-    save_checkpoint(tmp_path, {"config": config, "network": {}, "average": {}})
+    weights = build_network(model).state_dict()
+    save_checkpoint(
+        tmp_path, {"config": config, "network": weights, "average": {"shadow": {}}}
+    )
     own = DistillConfig(teachers=(str(tmp_path),))
-    with pytest.raises(DataError, match="is of 'vae'"):
+    with pytest.raises(DataError, match="is no network of 'ca'"):
         build_step(dataclasses.replace(SMALL, distill=own))
