@@ -1,6 +1,6 @@
 """From a run to its model file: fits, parity check, metadata."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.state import PackingSettings
+from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.export import load_network, load_run_info, mix_networks
 from openmm_backmap.training.fit_contacts import (
     CONTACT_RESIDUES,
@@ -35,7 +36,13 @@ from openmm_backmap.training.model_weights import find_model_file, read_model_in
 from openmm_backmap.training.provenance import describe_build
 from openmm_backmap.training.shards import ShardEntry, find_shards
 
-__all__ = ["check_parity", "copy_packing", "export_ca", "make_ca_model"]
+__all__ = [
+    "check_parity",
+    "copy_packing",
+    "describe_training",
+    "export_ca",
+    "make_ca_model",
+]
 
 N_HELD_OUT = 250
 """Validation structures for the confidence, of any resolution."""
@@ -188,6 +195,43 @@ def _describe_run(source: Path | str) -> dict[str, Any]:
     return {k: info[k] for k in ("steps", "residues", "seconds", "data_hash")}
 
 
+def describe_training(
+    config: TrainingConfig,
+    info: Mapping[str, Any],
+    mix: Sequence[Path | str] = (),
+    share: float | None = None,
+) -> dict[str, Any]:
+    """Say how a network was trained, for the metadata of its model file.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Of the run.
+    info : mapping
+        See `openmm_backmap.training.export.load_run_info`.
+    mix : sequence of pathlib.Path or str
+        What its weights are averaged with.
+    share : float, optional
+        Its weight in that average, if not equal parts.
+
+    Returns
+    -------
+    dict
+        ``steps``, ``residues``, ``seconds``; where they apply ``mixed_with`` and
+        ``share``, ``teachers`` (names without folders) and ``shares``.
+    """
+    training: dict[str, Any] = {k: info[k] for k in ("steps", "residues", "seconds")}
+    if mix:
+        training["mixed_with"] = [_describe_run(other) for other in mix]
+        if share is not None:
+            training["share"] = share
+    distill = config.model.distill
+    if distill.teachers:
+        training["teachers"] = [Path(teacher).name for teacher in distill.teachers]
+        training["shares"] = list(distill.shares)
+    return training
+
+
 def export_ca(
     run: Path | str,
     output: Path | str,
@@ -255,16 +299,7 @@ def export_ca(
     say(f"fitting the confidence to {len(held_out)} validation structures")
     model.calibration, calibration = fit_confidence(model, held_out)
     module = BeadModel(model).eval()
-    wanted = ("steps", "residues", "seconds")
-    training: dict[str, Any] = {k: info[k] for k in wanted}
-    if mix:
-        training["mixed_with"] = [_describe_run(other) for other in mix]
-        if share is not None:
-            training["share"] = share
-    distill = config.model.distill
-    if distill.teachers:
-        training["teachers"] = [Path(teacher).name for teacher in distill.teachers]
-        training["shares"] = list(distill.shares)
+    training = describe_training(config, info, mix, share)
     metadata = ModelMetadata(
         name=config.model.name,
         mappings=BEAD_MAPPINGS,

@@ -23,6 +23,7 @@ from openmm_backmap.training.distill import (
     compare,
     exchange_types,
 )
+from openmm_backmap.training.export_ca import describe_training
 from openmm_backmap.training.loop import Trainer
 from openmm_backmap.training.step import (
     batch_arguments,
@@ -141,6 +142,17 @@ def test_teachers_are_neither_trained_nor_kept(
     step = build_step(with_teachers(make_config(), *teachers).model)
     assert step.state_dict().keys() == plain.state_dict().keys()
     assert len(list(step.parameters())) == len(list(plain.parameters()))
+
+
+def test_the_model_file_names_the_teachers_without_folders(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    info = {"steps": 3, "residues": 96, "seconds": 1.0, "data_hash": "x"}
+    plain = describe_training(make_config(), info)
+    assert plain == {"steps": 3, "residues": 96, "seconds": 1.0}
+    config = with_teachers(make_config(), tmp_path / "one", tmp_path / "two")
+    told = describe_training(config, info)
+    assert told == {**plain, "teachers": ["one", "two"], "shares": []}
 
 
 def test_a_resumed_student_repeats_an_unbroken_one(
