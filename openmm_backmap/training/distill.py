@@ -160,23 +160,34 @@ class DistillStep(LossStep):
         self.register_buffer("n_chi", n_chi, persistent=False)
 
     def compile_step(self, wrapped: torch.nn.Module) -> torch.nn.Module:
-        """Compile the student's trunk in place; the rest asks different networks."""
-        self.network.trunk.compile(dynamic=False)
+        """Compile student and teachers together, in place."""
+        self._learn = torch.compile(self._learn, dynamic=False)
         return wrapped
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and (3, 10) sums, counts and hits of the heads on the structures."""
         if not self.training:
             return super().forward(*batch)
+        ca, types, *others = batch
+        label_share = self.label_share
+        if bool(torch.rand(()) < 0.5) and self.mutated > 0.0:
+            types = exchange_types(types, self.mutated)
+            label_share = 0.0
+        for k, teacher in enumerate(self.teachers):
+            self.teachers[k] = teacher.to(ca.device)
         with torch.autocast(
-            batch[0].device.type,
+            ca.device.type,
             dtype=torch.bfloat16,
             enabled=self.precision == "bfloat16",
         ):
-            return self._learn(*batch)
+            return self._learn(
+                torch.tensor(label_share, device=ca.device), types, *batch
+            )
 
     def _learn(
         self,
+        label_share: Tensor,
+        types: Tensor,
         ca: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
@@ -186,17 +197,10 @@ class DistillStep(LossStep):
         known: Tensor,
         is_cis: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        label_share = self.label_share
-        types = residue_type
-        if bool(torch.rand(()) < 0.5) and self.mutated > 0.0:
-            types = exchange_types(residue_type, self.mutated)
-            label_share = 0.0
         arguments = (ca, types, chain_index, neighbor_index, None, sigma)
-        features = []
-        with torch.no_grad():
-            for k, teacher in enumerate(self.teachers):
-                self.teachers[k] = teacher.to(ca.device)
-                features.append(teacher(*arguments))
+        # teachers have no gradient of their own; in no_grad they would take the way
+        # of inference, row by row
+        features = [teacher(*arguments) for teacher in self.teachers]
         h = self.network(*arguments)
         lesson = Lesson(self.network, self.teachers, features, self.shares)
         logits = self.loss.compute_logits(lesson, h, chain_index, target, known, is_cis)
