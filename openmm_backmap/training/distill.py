@@ -4,8 +4,8 @@ Networks trained from different random weights err differently where data are fe
 and the mean of their logarithmic probabilities is better than each. A student learns
 that mean (Hinton, Vinyals and Dean, 2015, "Distilling the Knowledge in a Neural
 Network"). What teachers say of structures they were trained on is partly learned by
-heart, so half of the batches have the types of some residues exchanged: nobody has
-seen those.
+heart, so half of the batches have the types of some residues exchanged with those of
+residues about as buried: nobody has seen those.
 """
 
 import torch
@@ -21,13 +21,36 @@ from openmm_backmap.training.config import ModelConfig
 from openmm_backmap.training.export import load_network
 from openmm_backmap.training.step import LossStep
 
-__all__ = ["DistillStep", "exchange_types"]
+__all__ = ["DistillStep", "exchange_types", "measure_spread"]
 
 GLYCINE, PROLINE = 7, 14
+BLUR = 0.05
+"""Spreads that differ by about this share are alike."""
 
 
-def exchange_types(residue_type: Tensor, share: float) -> Tensor:
-    """Give some residues the type of another residue of the batch.
+def measure_spread(ca: Tensor, neighbor_index: Tensor) -> Tensor:
+    """Mean distance of each residue from its nearest ones: small where it is buried.
+
+    Parameters
+    ----------
+    ca : torch.Tensor, shape (1, R, 3)
+        CA positions in nm.
+    neighbor_index : torch.Tensor, shape (1, R, K), int64
+        Nearest CAs, -1 = none.
+
+    Returns
+    -------
+    torch.Tensor, shape (R,)
+        nm; 0 without neighbours.
+    """
+    near = ca[0][neighbor_index[0].clamp(min=0)]
+    distance = torch.linalg.vector_norm(near - ca[0].unsqueeze(1), dim=-1)
+    there = neighbor_index[0] >= 0
+    return (distance * there).sum(-1) / there.sum(-1).clamp(min=1)
+
+
+def exchange_types(residue_type: Tensor, share: float, spread: Tensor) -> Tensor:
+    """Give some residues the type of another one of the batch, about as buried.
 
     Glycines and prolines stay: their backbones are of their own.
 
@@ -37,17 +60,22 @@ def exchange_types(residue_type: Tensor, share: float) -> Tensor:
         0 to 19.
     share : float
         Probability that a residue is asked to exchange.
+    spread : torch.Tensor, shape (R,)
+        How far the neighbours of each residue are, in nm (see `measure_spread`).
 
     Returns
     -------
     torch.Tensor, shape (R,), int64
         New types; some of the exchanged ones are the same by chance.
     """
-    count = residue_type.shape[0]
-    donor = residue_type[torch.randperm(count, device=residue_type.device)]
+    device = residue_type.device
+    blurred = spread * (1.0 + BLUR * torch.randn_like(spread))
+    order = torch.argsort(blurred)
+    donor = torch.empty_like(residue_type)
+    donor[order] = residue_type[torch.roll(order, int(torch.randint(1, 9, ())))]
     own = (residue_type == GLYCINE) | (residue_type == PROLINE)
     taken = (donor == GLYCINE) | (donor == PROLINE)
-    drawn = torch.rand(count, device=residue_type.device) < share
+    drawn = torch.rand(residue_type.shape[0], device=device) < share
     return torch.where(drawn & ~own & ~taken, donor, residue_type)
 
 
@@ -168,10 +196,11 @@ class DistillStep(LossStep):
         """Loss, and (3, 10) sums, counts and hits of the heads on the structures."""
         if not self.training:
             return super().forward(*batch)
-        ca, types, *others = batch
+        ca, types, _, neighbor_index = batch[:4]
         label_share = self.label_share
         if bool(torch.rand(()) < 0.5) and self.mutated > 0.0:
-            types = exchange_types(types, self.mutated)
+            spread = measure_spread(ca, neighbor_index)
+            types = exchange_types(types, self.mutated, spread)
             label_share = 0.0
         for k, teacher in enumerate(self.teachers):
             self.teachers[k] = teacher.to(ca.device)

@@ -22,6 +22,7 @@ from openmm_backmap.training.distill import (
     Lesson,
     compare,
     exchange_types,
+    measure_spread,
 )
 from openmm_backmap.training.export_ca import describe_training
 from openmm_backmap.training.loop import Trainer
@@ -64,13 +65,34 @@ def with_teachers(
 def test_exchanged_types_come_from_the_batch_and_spare_backbones_of_their_own() -> None:
     torch.manual_seed(0)
     types = torch.arange(20).repeat(50)
-    new = exchange_types(types, 0.5)
+    spread = torch.rand(1000) + 0.5
+    new = exchange_types(types, 0.5, spread)
     kept = (types == 7) | (types == 14)
     assert torch.equal(new[kept], types[kept])
     assert not bool(((new == 7) | (new == 14))[~kept].any())
     share = float((new != types)[~kept].float().mean())
     assert 0.35 < share < 0.5
-    assert torch.equal(exchange_types(types, 0.0), types)
+    assert torch.equal(exchange_types(types, 0.0, spread), types)
+
+
+def test_types_are_exchanged_with_residues_about_as_buried() -> None:
+    torch.manual_seed(0)
+    # type 0 stands in the middle of a ball, type 1 in its shell
+    inside = torch.randn(400, 3)
+    inside = 0.5 * inside / inside.norm(dim=1, keepdim=True) * torch.rand(400, 1)
+    outside = torch.randn(100, 3)
+    outside = 3.0 * outside / outside.norm(dim=1, keepdim=True)
+    ca = torch.cat((inside, outside))
+    nearest = torch.cdist(ca, ca).fill_diagonal_(1e9).topk(16, largest=False).indices
+    nearest[:, 12:] = -1
+    spread = measure_spread(ca[None], nearest[None])
+    by_hand = (ca[nearest[7, :12]] - ca[7]).norm(dim=1).mean()
+    assert spread[7] == pytest.approx(float(by_hand), rel=1e-5)
+    types = (torch.arange(500) >= 400).long()
+    new = exchange_types(types, 1.0, spread)
+    # any order would exchange a third of them for the other type
+    assert float((new != types).float().mean()) < 0.1
+    assert bool((new != types).any())
 
 
 def test_teachers_answer_the_questions_the_student_is_asked() -> None:
