@@ -19,7 +19,7 @@ FLOORS = {
     "backmapper_batch": 4, "backmapper_input": 4, "backmapper_pieces": 4,
     "output": 4,
     "reporter": 5, "reporter_setup": 5, "reporter_worker": 5, "pipeline": 5,
-    "frame_processor": 5, "parallel": 5,
+    "frame_processor": 5, "parallel": 5, "parallel_dask": 5,
     "metrics_table": 5, "benchmark": 5, "training": 5, "generate": 5, "testsystems": 5,
     "cli": 6, "__init__": 6, "__main__": 6,
 }  # fmt: skip

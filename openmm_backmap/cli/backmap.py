@@ -329,7 +329,8 @@ def _open_workers(
     arguments: argparse.Namespace, pipeline: "Pipeline"
 ) -> AbstractContextManager["Workers | None"]:
     """Start local processes or join a Dask cluster, if one was asked for."""
-    from openmm_backmap.parallel import DaskWorkers, ProcessorSpec, ProcessWorkers
+    from openmm_backmap.parallel import ProcessorSpec, ProcessWorkers
+    from openmm_backmap.parallel_dask import DaskWorkers
 
     if arguments.jobs == 1 and arguments.scheduler is None:
         return nullcontext(None)

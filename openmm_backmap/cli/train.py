@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     int
         Exit code.
     """
-    from openmm_backmap.training.config import load_config
+    from openmm_backmap.training.read_config import load_config
 
     config = load_config(arguments.config)
 

@@ -8,8 +8,6 @@ compiled once.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from queue import Queue
-from threading import Event, Thread
 
 import numpy as np
 import torch
@@ -22,7 +20,11 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.training.gaps import draw_gaps, hide_gaps, number_segments
 from openmm_backmap.training.prepared import PreparedSet
 
-__all__ = ["Batch", "BatchSampler", "entry_batches", "prefetch"]
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "entry_batches",
+]
 
 N_TRIES = 40
 CRYSTAL_METHODS = ("X-RAY", "UNKNOWN")
@@ -352,50 +354,3 @@ def entry_batches(
                 return
         pieces.append((int(data.first[e]), n, 0))
         left -= n
-
-
-def prefetch(sampler: BatchSampler, first_step: int, depth: int = 4) -> Iterator[Batch]:
-    """Draw batches ahead of their use in a thread.
-
-    Parameters
-    ----------
-    sampler : BatchSampler
-        Where batches come from.
-    first_step : int
-        Step of the first batch.
-    depth : int
-        Batches kept ready.
-
-    Yields
-    ------
-    Batch
-        Steps `first_step`, `first_step` + 1, ...; an error in the thread is
-        raised here.
-    """
-    ready: Queue = Queue(depth)
-    stop = Event()
-
-    def work() -> None:
-        step = first_step
-        while not stop.is_set():
-            try:
-                item: Batch | BaseException = sampler.batch(step)
-            except BaseException as error:
-                item = error
-            ready.put(item)
-            if isinstance(item, BaseException):
-                return
-            step += 1
-
-    thread = Thread(target=work, daemon=True, name="batches")
-    thread.start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        while not ready.empty():
-            ready.get_nowait()

@@ -8,8 +8,9 @@ import torch
 from openmm_backmap.errors import DataError
 from openmm_backmap.nn.torsion_heads import TorsionHeads
 from openmm_backmap.training.checkpoint import load_checkpoint
-from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.model_weights import find_model_file, read_model_weights
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.step import build_network
 
 __all__ = ["load_network", "load_run_info", "mix_networks"]

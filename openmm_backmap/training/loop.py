@@ -20,29 +20,30 @@ from torch import Tensor, nn
 
 from openmm_backmap.errors import DataError
 from openmm_backmap.nn.ca_decode import CADecoder
-from openmm_backmap.training.batches import BatchSampler, entry_batches, prefetch
+from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.checkpoint import (
     CHECKPOINT_NAME,
     load_checkpoint,
     save_checkpoint,
 )
-from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
+from openmm_backmap.training.evaluate_loss import evaluate_loss, summarize, zero_sums
 from openmm_backmap.training.extra_data import prepare_with_extra
 from openmm_backmap.training.logs import RunLog
+from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
 from openmm_backmap.training.step import (
-    HEAD_NAMES,
-    LossStep,
     batch_arguments,
     build_step,
 )
 from openmm_backmap.training.widen import load_start
 
-__all__ = ["Trainer", "evaluate_loss", "train"]
+__all__ = ["Trainer", "train"]
 
 MAX_BAD_STEPS = 10
 
@@ -56,70 +57,6 @@ def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
             shards, data.extra, data.extra_share, data.prepared, data.n_residues
         )
     return prepare_split(shards, Path(data.prepared) / split)
-
-
-def summarize(sums: Tensor, term_names: tuple[str, ...] = ()) -> dict[str, float]:
-    """Means per head, then per term, from summed losses, counts and hits."""
-    values: dict[str, float] = {}
-    total, count, hit = sums.double().tolist()
-    for k, name in enumerate(HEAD_NAMES):
-        n = max(count[k], 1.0)
-        values[f"{name}_nll"] = total[k] / n
-        values[f"{name}_hit"] = hit[k] / n
-    for k, name in enumerate(term_names, len(HEAD_NAMES)):
-        values[name] = total[k] / max(count[k], 1.0)
-    return values
-
-
-def zero_sums(step: LossStep) -> Tensor:
-    """Sums to add a step's statistics to, shape (3, heads and terms)."""
-    n = len(HEAD_NAMES) + len(step.term_names)
-    return torch.zeros(3, n, dtype=torch.float64)
-
-
-@torch.no_grad()
-def evaluate_loss(
-    step: LossStep, data: PreparedSet, config: TrainingConfig, max_batches: int = 0
-) -> dict[str, float]:
-    """Losses and hit rates on whole entries without noise.
-
-    Parameters
-    ----------
-    step : LossStep
-        Left in its present mode.
-    data : PreparedSet
-        A validation split.
-    config : TrainingConfig
-        Batch size and neighbours.
-    max_batches : int
-        0 = all.
-
-    Returns
-    -------
-    dict of str to float
-        ``<head>_nll`` in nats, ``<head>_hit`` (share within 40 degrees,
-        argmax with true conditions), and ``loss``.
-    """
-    was_training = step.training
-    step.eval()
-    device = next(step.parameters()).device
-    sums = zero_sums(step)
-    losses, residues = 0.0, 0.0
-    batches = entry_batches(
-        data,
-        config.data.n_residues,
-        config.data.n_neighbors,
-        max_batches=max_batches or None,
-    )
-    for batch in batches:
-        batch = batch.to(device)
-        loss, stats = step(*batch_arguments(batch))
-        n = float(batch.known.any(-1).sum())
-        losses += float(loss) * n
-        residues += n
-        sums += stats.double().cpu()
-    step.train(was_training)
-    return {"loss": losses / max(residues, 1.0), **summarize(sums, step.term_names)}
 
 
 class Trainer:

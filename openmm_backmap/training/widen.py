@@ -14,8 +14,9 @@ from torch import Tensor
 from openmm_backmap.errors import DataError
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.training.checkpoint import load_checkpoint
-from openmm_backmap.training.config import ModelConfig, config_from_dict
+from openmm_backmap.training.config import ModelConfig
 from openmm_backmap.training.model_weights import find_model_file, read_model_weights
+from openmm_backmap.training.read_config import config_from_dict
 
 __all__ = ["load_start", "widen_state"]
 

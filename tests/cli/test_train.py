@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from openmm_backmap.cli.main import main
-from openmm_backmap.training.config import load_config
 from openmm_backmap.training.logs import read_log
+from openmm_backmap.training.read_config import load_config
 from openmm_backmap.training.shards import ShardEntry, write_shard
 
 CONFIG = """

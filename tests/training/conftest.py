@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.config import TrainingConfig
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.shards import ShardEntry, write_shard
 
 

@@ -12,9 +12,9 @@ from openmm_backmap.training.batches import (
     Batch,
     BatchSampler,
     entry_batches,
-    prefetch,
     turn_azimuth,
 )
+from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.shards import find_shards, read_shard
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openmm_backmap.errors import DataError
-from openmm_backmap.training.config import config_from_dict, load_config
+from openmm_backmap.training.read_config import config_from_dict, load_config
 
 MINIMAL = {"optimizer": {"total_steps": 10}}
 

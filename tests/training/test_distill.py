@@ -15,7 +15,6 @@ from openmm_backmap.training.config import (
     ModelConfig,
     TrainingConfig,
     VAEConfig,
-    load_config,
 )
 from openmm_backmap.training.distill import (
     DistillStep,
@@ -26,6 +25,7 @@ from openmm_backmap.training.distill import (
 )
 from openmm_backmap.training.export_ca import describe_training
 from openmm_backmap.training.loop import Trainer
+from openmm_backmap.training.read_config import load_config
 from openmm_backmap.training.step import (
     batch_arguments,
     build_network,

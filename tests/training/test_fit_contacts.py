@@ -12,14 +12,16 @@ from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.packing.contact_network import ContactNetwork
 from openmm_backmap.packing.pack import Packer
-from openmm_backmap.training.fit_contacts import (
+from openmm_backmap.training.contact_cases import (
     ContactCase,
-    ContactDraw,
     collect_contact_cases,
+    join_cases,
+)
+from openmm_backmap.training.fit_contacts import (
+    ContactDraw,
     compute_contact_loss,
     fit_contact_network,
     fit_model_contacts,
-    join_cases,
     load_contacts,
 )
 from openmm_backmap.training.shards import ShardEntry

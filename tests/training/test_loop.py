@@ -147,7 +147,7 @@ def test_the_run_folder_holds_its_configuration_and_curve(
 PROGRAM = """
 import json, sys
 import torch, torch.distributed as dist
-from openmm_backmap.training.config import config_from_dict
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.loop import Trainer
 torch.set_num_threads(1)
 dist.init_process_group("gloo")

@@ -17,11 +17,12 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.nn.bead_model import BeadModel
 from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.checkpoint import load_checkpoint
-from openmm_backmap.training.config import TrainingConfig, config_from_dict
+from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.export_ca import make_ca_model
 from openmm_backmap.training.fit_packing import make_inputs
 from openmm_backmap.training.logs import read_log
 from openmm_backmap.training.loop import Trainer
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.shards import ShardEntry
 
 SIZES = {"n_latent": 6, "n_scalars": 8, "n_vectors": 4, "n_tensors": 2}
