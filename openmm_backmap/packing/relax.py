@@ -42,7 +42,6 @@ class RelaxSettings(NamedTuple):
     beside_rate: float = 0.05  # the same beside a centre of mass
     max_pull: float = 0.03  # nm, a farther bead draws no harder
     n_settle: int = 4  # last steps, in which the draw fades and bonds settle
-    n_near: int = 24  # neighbours searched for overlaps
 
 
 class BeadRelaxer(nn.Module):
@@ -59,7 +58,7 @@ class BeadRelaxer(nn.Module):
     def __init__(self, settings: RelaxSettings | None = None) -> None:
         super().__init__()
         self.settings = RelaxSettings() if settings is None else settings
-        self.shape = ShapeLists(self.settings.clash_tolerance, self.settings.n_near)
+        self.shape = ShapeLists(self.settings.clash_tolerance)
 
     def forward(
         self,

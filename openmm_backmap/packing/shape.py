@@ -51,17 +51,14 @@ class ShapeLists(nn.Module):
     ----------
     clash_tolerance : float
         Overlap in nm that costs nothing.
-    n_near : int
-        Neighbours of a residue searched for overlaps.
     """
 
     peptide: list[tuple[int, int, float]]
     before_proline: list[tuple[int, int, float, float, float]]
 
-    def __init__(self, clash_tolerance: float, n_near: int) -> None:
+    def __init__(self, clash_tolerance: float) -> None:
         super().__init__()
         self.clash_tolerance = clash_tolerance
-        self.n_near = n_near
         self.peptide = list(PEPTIDE)
         self.before_proline = list(BEFORE_PROLINE)
         inner = [list_inner_pairs(t) for t in range(N_TYPES)]
@@ -225,13 +222,12 @@ class ShapeLists(nn.Module):
         center = (positions * exists).sum(2) / exists.sum(2)
         away = (positions - center.unsqueeze(2)) * exists
         reach = torch.sqrt(away.square().sum(-1).amax(2))
-        k = min(neighbor_index.shape[2], self.n_near)
-        other = neighbor_index[:, :, :k]
+        k = neighbor_index.shape[2]
         index = torch.arange(residues, device=positions.device)
-        known = other > index.view(1, -1, 1)  # from the residue before
-        flat = other.clamp(min=0).reshape(frames, -1)
+        known = neighbor_index > index.view(1, -1, 1)  # from the residue before
+        flat = neighbor_index.clamp(min=0).reshape(frames, -1)
         there = center.gather(1, flat.unsqueeze(2).expand(-1, -1, 3))
-        gap = there.view(frames, residues, k, 3) + image[:, :, :k]
+        gap = there.view(frames, residues, k, 3) + image
         gap = gap - center.unsqueeze(2)
         limit = reach.gather(1, flat).view(frames, residues, k) + reach.unsqueeze(2)
         limit = limit + (2.0 * self.largest - self.clash_tolerance + skin)
@@ -244,7 +240,7 @@ class ShapeLists(nn.Module):
         return ResiduePairs(
             torch.cat((own_frame, f)),
             torch.cat((own_residue, i)),
-            torch.cat((own_residue, other[f, i, where[:, 2]])),
+            torch.cat((own_residue, neighbor_index[f, i, where[:, 2]])),
             torch.cat((torch.zeros_like(center).reshape(-1, 3), moved)),
         )
 

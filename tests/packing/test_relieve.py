@@ -239,3 +239,20 @@ def test_only_two_cb_have_no_tolerance(
     assert int(beta.sum()) > 5
     assert tolerance[beta].abs().max() < 1e-6
     assert tolerance[~beta].min() > 0.0399
+
+
+def test_touching_residues_are_found_however_many_are_nearer(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    built = build(case, case.native_chi)[:1]
+    near = case.neighbor_index[:1]
+    assert near.shape[2] > 30
+    image = torch.zeros(*near.shape, 3)
+    shape = ClashReliever().shape
+    found = []
+    for order in (near, near.flip(2)):
+        pairs = shape.list_neighbors(built, case.residue_type, order, image, 0.1)
+        found.append(set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)))
+    assert found[0] == found[1]
+    assert len(found[0]) > 2 * built.shape[1]
