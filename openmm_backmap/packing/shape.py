@@ -44,6 +44,15 @@ def keep_pairs(pairs: ResiduePairs, wanted: Tensor) -> ResiduePairs:
     )
 
 
+BARE_CARBONS = {
+    "ARG": "CZ", "ASN": "CG", "ASP": "CG", "GLN": "CD", "GLU": "CD", "HIS": "CG",
+    "PHE": "CG", "TRP": "CG CD2 CE2", "TYR": "CG CZ",
+}  # fmt: skip
+"""Side-chain carbons without a hydrogen."""
+OUTWARD = {"N": 0, "C": 0, "O": 0, "CA": 1, "CB": 2}
+"""How far out a carbon with hydrogens stands: 3 beyond these."""
+
+
 class ShapeLists(nn.Module):
     """Lists the springs, hands, planes and contacts of all heavy atoms.
 
@@ -69,6 +78,7 @@ class ShapeLists(nn.Module):
         polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
+        outward = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.int64)
         for t, pairs in enumerate(inner):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b
@@ -78,6 +88,9 @@ class ShapeLists(nn.Module):
                 radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
                 polar[t, slot] = name[0] in "NOS"
                 sulfur[t, slot] = name == "SG"
+                bare = name in BARE_CARBONS.get(RESIDUE_NAMES[t], "").split()
+                if name[0] == "C" and not bare:
+                    outward[t, slot] = OUTWARD.get(name, 3)
         before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
         before[:, :, :5] = torch.tensor(compute_excluded_before())
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
@@ -92,6 +105,7 @@ class ShapeLists(nn.Module):
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("sulfur", sulfur, persistent=False)
         inside = torch.tensor(compute_excluded_inside())
+        self.register_buffer("outward", outward, persistent=False)
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("before", before, persistent=False)
 
@@ -252,7 +266,7 @@ class ShapeLists(nn.Module):
         pairs: ResiduePairs,
         skin: float,
         polar_allowance: float = 0.02,
-        beta_margin: float = 0.04,
+        hydrogen_margin: float = 0.04,
         chunk: int = 1024,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Atom pairs that overlap or may come to.
@@ -269,8 +283,8 @@ class ShapeLists(nn.Module):
             Pairs this much (nm) beyond contact are listed too.
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
-        beta_margin : float
-            Overlap in nm that counts between two CB already.
+        hydrogen_margin : float
+            Overlap in nm that counts already between carbons that hold hydrogens.
         chunk : int
             Residue pairs at once.
 
@@ -313,13 +327,15 @@ class ShapeLists(nn.Module):
             type_i, type_j = residue_type[i], residue_type[j]
             limit = self.radius[type_i, s] + self.radius[type_j, t]
             polar = self.polar[type_i, s] & self.polar[type_j, t]
-            # the hydrogens of two CB cannot turn away from one another
-            both_beta = (s == 4) & (t == 4)
+            # hydrogens of two carbons cannot turn away from one another; the choice
+            # of planes sees to CA beside CA and CB
+            out_i, out_j = self.outward[type_i, s], self.outward[type_j, t]
+            hydrogens = (out_i > 0) & (out_j > 0) & (out_i + out_j > 3)
             limit = (
                 limit
                 - self.clash_tolerance
                 - polar_allowance * polar.to(limit.dtype)
-                + beta_margin * both_beta.to(limit.dtype)
+                + hydrogen_margin * hydrogens.to(limit.dtype)
             )
             same = i == j
             excluded = same & (self.inside[type_i, s, t] | (s >= t))

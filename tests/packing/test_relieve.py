@@ -15,6 +15,8 @@ from openmm_backmap.metrics.chirality import compute_wrong_hands
 from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
 from openmm_backmap.metrics.layout import HeavyAtomLayout
 from openmm_backmap.packing.relieve import ClashReliever
+from openmm_backmap.residues.atoms import ATOM_SLOT
+from openmm_backmap.residues.names import RESIDUE_NAMES
 
 
 def build(case: SimpleNamespace, chi: Tensor) -> Tensor:
@@ -221,7 +223,7 @@ def test_strained_bonds_settle_and_nothing_else_moves(
     assert compute_bond_fraction(mended.numpy(), lay_out(case))[0] == 1.0
 
 
-def test_only_two_cb_have_no_tolerance(
+def test_carbons_with_hydrogens_have_no_tolerance(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
     case = packing_case()
@@ -235,10 +237,30 @@ def test_only_two_cb_have_no_tolerance(
     )
     radius = shape.radius[case.residue_type].reshape(-1)
     tolerance = radius[a] + radius[b] - contact
-    beta = (torch.remainder(a, 14) == 4) & (torch.remainder(b, 14) == 4)
-    assert int(beta.sum()) > 5
-    assert tolerance[beta].abs().max() < 1e-6
-    assert tolerance[~beta].min() > 0.0399
+    types = case.residue_type.numpy()
+    names = [
+        (slots.get(k, ""), RESIDUE_NAMES[one])
+        for one in types
+        for slots in [{slot: name for name, slot in ATOM_SLOT[one].items()}]
+        for k in range(14)
+    ]
+    bare = {("CG", "PHE"), ("CG", "TYR"), ("CZ", "TYR"), ("CG", "ASP"), ("CG", "ASN")}
+    bare |= {("CD", "GLU"), ("CD", "GLN"), ("CZ", "ARG"), ("CG", "HIS")}
+    bare |= {("CG", "TRP"), ("CD2", "TRP"), ("CE2", "TRP")}
+
+    def is_outer(atom: int) -> bool:
+        name, residue = names[atom]
+        return name[:1] == "C" and len(name) > 1 and (name, residue) not in bare
+
+    strict = []
+    for one, two in zip(a.tolist(), b.tolist(), strict=True):
+        inner = {names[one][0], names[two][0]}
+        backbone = inner in ({"CA"}, {"CA", "CB"})
+        strict.append(is_outer(one) and is_outer(two) and not backbone)
+    strict = torch.tensor(strict)
+    assert int(strict.sum()) > 20
+    assert tolerance[strict].abs().max() < 1e-6
+    assert tolerance[~strict].min() > 0.0399
 
 
 def test_touching_residues_are_found_however_many_are_nearer(
