@@ -55,6 +55,21 @@ def _pull(
     return correction, torch.roll(correction, step, 1)
 
 
+def _buckle(ca: Tensor, high: Tensor, height: float, joined: Tensor) -> Tensor:
+    """Correction (F, R, 3) that bends triples longer than `high` aside.
+
+    Pulling at the ends of a straight triple does not bend it.
+    """
+    axis = torch.roll(ca, -2, 1) - ca
+    length = torch.sqrt((axis * axis).sum(-1).clamp(min=1e-10))
+    off = torch.roll(ca, -1, 1) - ca - 0.5 * axis
+    off = off - (off * axis).sum(-1, keepdim=True) * axis / (length * length)[..., None]
+    lacking = (height - torch.sqrt((off * off).sum(-1))).clamp(min=0.0)
+    move = 0.3 * lacking * joined * (length > high).to(ca.dtype)
+    step = 0.5 * move.unsqueeze(-1) * normalize(off)
+    return torch.roll(step, 1, 1) - 0.5 * (step + torch.roll(step, 2, 1))
+
+
 def project_ca(
     ca: Tensor,
     residue_type: Tensor,
@@ -106,6 +121,7 @@ def project_ca(
         torch.full_like(distance, 0.480),
     )
     high2 = torch.full_like(distance, 0.735)
+    height = 0.0967  # of the middle of such a triple, with bonds of 3.80 A
     one = joined.to(ca.dtype)
     two = joined2.to(ca.dtype)
     for _ in range(sweeps):
@@ -113,5 +129,6 @@ def project_ca(
         ca = ca + first - first_back
         second, second_back = _pull(ca, 2, low2, high2, two)
         ca = ca + second - second_back
+        ca = ca + _buckle(ca, high2, height, two)
     first, first_back = _pull(ca, 1, low, high, one / 0.6 * 0.5)
     return ca + first - first_back

@@ -12,7 +12,7 @@ from openmm_backmap.nn.bead_ends import turn_ends
 from openmm_backmap.nn.bead_hints import BeadHints, follow_oxygen, weigh_side_chains
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_features import compute_image_shift
-from openmm_backmap.nn.ca_noise import estimate_noise
+from openmm_backmap.nn.ca_noise import compute_shift, estimate_noise
 from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.nn.template import (
     offer_cis,
@@ -51,6 +51,10 @@ def calibrate(value: Tensor, table: Tensor) -> Tensor:
     low = place.floor().long().clamp(max=table.shape[0] - 2)
     part = place - low.to(place.dtype)
     return table[low] * (1.0 - part) + table[low + 1] * part
+
+
+VAGUE = 0.008
+"""Shift by the projection (nm, root mean square) of traces that tell planes badly."""
 
 
 class CAModel(PackedModel):
@@ -97,6 +101,7 @@ class CAModel(PackedModel):
         self.register_buffer("ramachandran", ramachandran)
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
+        self.vague = VAGUE
         self.noise_width = CA_NOISE_WIDTH
         self.residues_at_once = residues_at_once
 
@@ -236,6 +241,9 @@ class CAModel(PackedModel):
                 chain_index,
                 self.packer.builder(),
             )
+        is_vague = compute_shift(ca, beads, chain_index) > self.vague
+        if hints is not None:
+            is_vague = torch.ones_like(is_vague)
         alpha, twist = choose_planes(
             ca,
             alphas,
@@ -253,6 +261,7 @@ class CAModel(PackedModel):
             beta,
             has_beta,
             beta_spread,
+            is_vague,
         )
         if uniform is None and template is None and hints is None:
             alpha, twist = self.decoder.center_planes(h, is_cis, alpha)

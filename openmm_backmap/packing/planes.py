@@ -36,6 +36,8 @@ class PlaneSettings(NamedTuple):
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
+    outlier_log_p: float = -6.0  # bins below it cost more in traces that
+    outlier_weight: float = 3.0  # do not tell the planes: this a nat
     proline_phi: float = -1.15  # radians, where its ring is without strain
     proline_slack: float = 0.35  # radians on either side that cost nothing
     proline_spread: float = 0.10  # radians beyond that
@@ -78,6 +80,7 @@ def _meeting_energy(
     beta: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
     has_beta: Optional[Tensor] = None,  # noqa: UP045
     beta_spread: float = 1.0,
+    is_vague: Optional[Tensor] = None,  # noqa: UP045
 ) -> Tensor:
     """Energy (F, R, P, P) of residue i for planes a of unit i - 1 and b of i."""
     joined = has_next(chain_index)
@@ -101,6 +104,10 @@ def _meeting_energy(
     log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
     log_p = log_p.clamp(min=settings.ramachandran_floor)
     energy = 0.5 * strain * strain - settings.ramachandran_weight * log_p
+    if is_vague is not None:
+        rare = (settings.outlier_log_p - log_p).clamp(min=0.0)
+        vague = is_vague.to(rare.dtype).unsqueeze(2).unsqueeze(2)
+        energy = energy + settings.outlier_weight * rare * vague
     # the ring of a proline would run into the residue before it
     away = torch.remainder(phi - settings.proline_phi + math.pi, 2.0 * math.pi)
     away = (away - math.pi).abs() - settings.proline_slack
@@ -214,6 +221,7 @@ def choose_planes(
     beta: Optional[Tensor] = None,  # noqa: UP045
     has_beta: Optional[Tensor] = None,  # noqa: UP045
     beta_spread: float = 1.0,
+    is_vague: Optional[Tensor] = None,  # noqa: UP045
 ) -> tuple[Tensor, Tensor]:
     """Choose one plane a unit so that the whole chain is most probable.
 
@@ -247,6 +255,9 @@ def choose_planes(
         Residues that have one.
     beta_spread : float
         Spread of CB about its bead, nm a coordinate.
+    is_vague : torch.Tensor or None, shape (F, R), bool
+        Residues on traces that were far from any protein's: what the model reads in
+        them counts less against Ramachandran outliers. If None, none.
 
     Returns
     -------
@@ -282,6 +293,7 @@ def choose_planes(
         beta,
         has_beta,
         beta_spread,
+        is_vague,
     )
     joined = has_next(chain_index)
     own = log_p * joined.to(log_p.dtype).view(1, -1, 1)

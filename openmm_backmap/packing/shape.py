@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.packing.crowding import compute_eclipsed, compute_outwardness
 from openmm_backmap.packing.exclusions import (
     compute_excluded_before,
     compute_excluded_inside,
@@ -44,15 +45,6 @@ def keep_pairs(pairs: ResiduePairs, wanted: Tensor) -> ResiduePairs:
     )
 
 
-BARE_CARBONS = {
-    "ARG": "CZ", "ASN": "CG", "ASP": "CG", "GLN": "CD", "GLU": "CD", "HIS": "CG",
-    "PHE": "CG", "TRP": "CG CD2 CE2", "TYR": "CG CZ",
-}  # fmt: skip
-"""Side-chain carbons without a hydrogen."""
-OUTWARD = {"N": 0, "C": 0, "O": 0, "CA": 1, "CB": 2}
-"""How far out a carbon with hydrogens stands: 3 beyond these."""
-
-
 class ShapeLists(nn.Module):
     """Lists the springs, hands, planes and contacts of all heavy atoms.
 
@@ -78,7 +70,6 @@ class ShapeLists(nn.Module):
         polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        outward = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.int64)
         for t, pairs in enumerate(inner):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b
@@ -88,9 +79,6 @@ class ShapeLists(nn.Module):
                 radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
                 polar[t, slot] = name[0] in "NOS"
                 sulfur[t, slot] = name == "SG"
-                bare = name in BARE_CARBONS.get(RESIDUE_NAMES[t], "").split()
-                if name[0] == "C" and not bare:
-                    outward[t, slot] = OUTWARD.get(name, 3)
         before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
         before[:, :, :5] = torch.tensor(compute_excluded_before())
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
@@ -105,7 +93,8 @@ class ShapeLists(nn.Module):
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("sulfur", sulfur, persistent=False)
         inside = torch.tensor(compute_excluded_inside())
-        self.register_buffer("outward", outward, persistent=False)
+        self.register_buffer("eclipsed", compute_eclipsed(), persistent=False)
+        self.register_buffer("outward", compute_outwardness(), persistent=False)
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("before", before, persistent=False)
 
@@ -284,7 +273,7 @@ class ShapeLists(nn.Module):
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
         hydrogen_margin : float
-            Overlap in nm that counts already between carbons that hold hydrogens.
+            Overlap in nm that counts already between atoms whose hydrogens cannot turn.
         chunk : int
             Residue pairs at once.
 
@@ -327,8 +316,8 @@ class ShapeLists(nn.Module):
             type_i, type_j = residue_type[i], residue_type[j]
             limit = self.radius[type_i, s] + self.radius[type_j, t]
             polar = self.polar[type_i, s] & self.polar[type_j, t]
-            # hydrogens of two carbons cannot turn away from one another; the choice
-            # of planes sees to CA beside CA and CB
+            # such hydrogens cannot turn away from one another; the choice of planes
+            # sees to N and CA beside N, CA and CB
             out_i, out_j = self.outward[type_i, s], self.outward[type_j, t]
             hydrogens = (out_i > 0) & (out_j > 0) & (out_i + out_j > 3)
             limit = (
@@ -338,7 +327,10 @@ class ShapeLists(nn.Module):
                 + hydrogen_margin * hydrogens.to(limit.dtype)
             )
             same = i == j
-            excluded = same & (self.inside[type_i, s, t] | (s >= t))
+            barrier = self.eclipsed[type_i, s, t] * same.to(limit.dtype)
+            limit = torch.where(barrier > 0.0, barrier, limit)
+            excluded = self.inside[type_i, s, t] & (barrier == 0.0)
+            excluded = same & (excluded | (s >= t))
             follows = (j == i + 1) & joined[i]
             excluded = excluded | (follows & self.before[type_j, t, s])
             bridge = self.sulfur[type_i, s] & self.sulfur[type_j, t] & ~same

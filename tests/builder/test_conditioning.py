@@ -71,3 +71,29 @@ def test_segments_are_projected_apart(rng) -> None:
     fixed = project_ca(ca, kind, segment)
     assert (fixed[0, 5] - fixed[0, 6]).norm() > 2.5
     assert np.isfinite(fixed.numpy()).all()
+
+
+def test_the_straight_angles_of_a_random_chain_are_bent(rng) -> None:
+    # a chain without an angle term, as many force fields have: soft bonds
+    n = 400
+    step = torch.zeros(n, 3)
+    step[0, 0] = 1.0
+    for k in range(1, n):
+        side = torch.from_numpy(rng.normal(size=3)).float()
+        side = torch.linalg.cross(step[k - 1], side)
+        side = side / side.norm()
+        bend = float(rng.uniform(0.0, np.radians(90.0)))
+        step[k] = np.cos(bend) * step[k - 1] + np.sin(bend) * side
+    bond = 0.38 + 0.012 * torch.from_numpy(rng.normal(size=(n, 1))).float()
+    ca = (bond * step).cumsum(0)[None]
+    kind, segment = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
+
+    def across(trace: torch.Tensor) -> torch.Tensor:
+        return compute_distance(trace[:, :-2], trace[:, 2:])
+
+    assert (across(ca) > 0.735).float().mean() > 0.2
+    fixed = project_ca(ca, kind, segment)
+    bond = compute_distance(fixed[:, :-1], fixed[:, 1:])
+    assert (across(fixed) > 0.738).float().mean() < 0.02
+    assert bond.min() > 0.365
+    assert bond.max() < 0.395

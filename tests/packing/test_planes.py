@@ -11,6 +11,7 @@ from openmm_backmap.builder.backbone import (
     has_next,
     place_carbonyl_oxygen,
 )
+from openmm_backmap.builder.ramachandran import compute_phi_psi
 from openmm_backmap.builder.tables import load_builder_tables
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.geometry.vectors import compute_angle, compute_dihedral
@@ -201,3 +202,41 @@ def test_the_meeting_energy_is_what_its_angles_say(rng) -> None:
         log_p = log_p.clamp(min=settings.ramachandran_floor)
         expected = 0.5 * (strain / settings.angle_spread) ** 2 - log_p
         torch.testing.assert_close(energy[:, i], expected, atol=2e-3, rtol=1e-4)
+
+
+def count_outliers(ca, alpha, twist, kind, segment, rama, limit: float) -> int:
+    """Inner residues whose (phi, psi) bin is below a log p."""
+    cis = torch.zeros_like(alpha, dtype=torch.bool)
+    carbon, next_n = build_units(ca, alpha, twist, cis, kind, segment, TABLES)
+    backbone = torch.stack((torch.roll(next_n, 1, 1), ca, carbon), 2)
+    phi, psi, has_phi, has_psi = compute_phi_psi(backbone, segment)
+    row, column = (
+        ((x + math.pi) / (2 * math.pi) * 36).long().clamp(0, 35)[0] for x in (phi, psi)
+    )
+    log_p = rama[ramachandran_class(kind, segment), row, column]
+    return int(((log_p < limit) & has_phi & has_psi).sum())
+
+
+def test_traces_that_tell_little_keep_off_ramachandran_outliers(rng) -> None:
+    settings = PlaneSettings(
+        angle_spread=0.3, ramachandran_weight=0.25, outlier_weight=10.0
+    )
+    segment, cis = torch.zeros(8, dtype=torch.long), torch.zeros(1, 8, dtype=torch.bool)
+    outliers = [0, 0]
+    for _ in range(40):
+        ca, alpha, twist, log_p, kind, rama = problem(rng, 8, 6)
+        rama = 2.0 * rama
+        for vague in (False, True):
+            a, t = choose_planes(
+                ca, alpha, twist, log_p, cis, kind, segment, *nobody(1, 8), rama,
+                TABLES, settings, None, is_vague=torch.full((1, 8), vague),
+            )  # fmt: skip
+            outliers[vague] += count_outliers(ca, a, t, kind, segment, rama, -6.5)
+            if not vague:
+                alone, _ = choose_planes(
+                    ca, alpha, twist, log_p, cis, kind, segment, *nobody(1, 8), rama,
+                    TABLES, settings, None,
+                )  # fmt: skip
+                assert torch.equal(a, alone)
+    assert outliers[0] > 5
+    assert outliers[1] < 0.5 * outliers[0]

@@ -1,5 +1,6 @@
 """Severe overlaps give way where they are; all else stays to the bit."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from openmm_backmap.metrics.chirality import compute_wrong_hands
 from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
 from openmm_backmap.metrics.layout import HeavyAtomLayout
 from openmm_backmap.packing.relieve import ClashReliever
+from openmm_backmap.packing.shape import ResiduePairs
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
@@ -223,7 +225,7 @@ def test_strained_bonds_settle_and_nothing_else_moves(
     assert compute_bond_fraction(mended.numpy(), lay_out(case))[0] == 1.0
 
 
-def test_carbons_with_hydrogens_have_no_tolerance(
+def test_atoms_whose_hydrogens_cannot_turn_have_no_tolerance(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
     case = packing_case()
@@ -248,15 +250,22 @@ def test_carbons_with_hydrogens_have_no_tolerance(
     bare |= {("CD", "GLU"), ("CD", "GLN"), ("CZ", "ARG"), ("CG", "HIS")}
     bare |= {("CG", "TRP"), ("CD2", "TRP"), ("CE2", "TRP")}
 
-    def is_outer(atom: int) -> bool:
+    def outward(atom: int) -> int:
         name, residue = names[atom]
-        return name[:1] == "C" and len(name) > 1 and (name, residue) not in bare
+        if name == "N":
+            return int(residue != "PRO")
+        if name[:1] != "C" or name == "C" or (name, residue) in bare:
+            return 0
+        return {"CA": 1, "CB": 2}.get(name, 3)
 
+    apart = torch.div(a, 14, rounding_mode="floor") != torch.div(
+        b, 14, rounding_mode="floor"
+    )
+    a, b, tolerance = a[apart], b[apart], tolerance[apart]
     strict = []
     for one, two in zip(a.tolist(), b.tolist(), strict=True):
-        inner = {names[one][0], names[two][0]}
-        backbone = inner in ({"CA"}, {"CA", "CB"})
-        strict.append(is_outer(one) and is_outer(two) and not backbone)
+        ranks = outward(one), outward(two)
+        strict.append(min(ranks) > 0 and sum(ranks) > 3)
     strict = torch.tensor(strict)
     assert int(strict.sum()) > 20
     assert tolerance[strict].abs().max() < 1e-6
@@ -278,3 +287,29 @@ def test_touching_residues_are_found_however_many_are_nearer(
         found.append(set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)))
     assert found[0] == found[1]
     assert len(found[0]) > 2 * built.shape[1]
+
+
+def test_an_eclipsed_side_chain_counts_as_an_overlap() -> None:
+    kind, segment = torch.tensor([0, 11, 0]), torch.zeros(3, dtype=torch.long)
+    backbone = torch.zeros(1, 3, 5, 3)
+    turn = torch.tensor([[-0.05, 0.11, 0.0], [0.0, 0.0, 0.0], [0.145, 0.04, 0.0],
+                         [0.2, -0.06, 0.0], [-0.06, -0.06, 0.12]])  # fmt: skip
+    for k in range(3):
+        backbone[0, k] = turn + torch.tensor([0.0, 0.0, 0.6 * k])
+    shape = ClashReliever().shape
+    found = []
+    for chi2 in (0.0, 1.1, math.pi):
+        chi = torch.tensor([[math.pi, chi2, math.pi, math.pi]]).repeat(3, 1)
+        built = build_side_chain_rows(backbone[0], kind, chi, load_builder_tables())
+        none = torch.zeros(3, dtype=torch.long)
+        own = ResiduePairs(none, torch.arange(3), torch.arange(3), torch.zeros(3, 3))
+        a, b, contact, _ = shape.list_contacts(built[None], kind, segment, own, 0.0)
+        inside = zip(
+            (a - 14).tolist(), (b - 14).tolist(), contact.tolist(), strict=True
+        )
+        found.append({(x, y): z for x, y, z in inside})
+    slot = ATOM_SLOT[11]
+    pair = slot["CA"], slot["CD"]
+    assert found[0][pair] == pytest.approx(0.285)
+    assert pair not in found[1]
+    assert pair not in found[2]
