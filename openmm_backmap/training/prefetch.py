@@ -1,7 +1,8 @@
 """Batches drawn ahead of their use."""
 
+import contextlib
 from collections.abc import Iterator
-from queue import Queue
+from queue import Empty, Queue
 from threading import Event, Thread
 
 from openmm_backmap.training.batches import Batch, BatchSampler
@@ -51,6 +52,8 @@ def prefetch(sampler: BatchSampler, first_step: int, depth: int = 4) -> Iterator
                 raise item
             yield item
     finally:
+        # a thread that still works while Python ends aborts the process
         stop.set()
-        while not ready.empty():
-            ready.get_nowait()
+        while thread.is_alive():
+            with contextlib.suppress(Empty):
+                ready.get(timeout=0.05)

@@ -1,5 +1,6 @@
 """Batches: the same for the same step, whole, and with targets that fit."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_prefetching_gives_the_batches_in_order(data: PreparedSet) -> None:
     for step in (5, 6, 7):
         assert_same(next(ahead), sampler.batch(step))
     ahead.close()
+
+
+def test_prefetching_leaves_no_thread_behind(data: PreparedSet) -> None:
+    ahead = prefetch(BatchSampler(data, **SIZES), 0, depth=2)
+    next(ahead)
+    assert "batches" in [thread.name for thread in threading.enumerate()]
+    ahead.close()
+    assert "batches" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_an_error_while_prefetching_reaches_the_loop(data: PreparedSet) -> None:
