@@ -1,7 +1,6 @@
 """Workers of a Dask cluster."""
 
 import pickle
-from types import TracebackType
 from typing import Any
 
 from openmm_backmap.errors import BackmapError, InputError
@@ -99,16 +98,3 @@ class DaskWorkers:
     def close(self) -> None:
         """Leave the cluster; its workers go on."""
         self._client.close()
-
-    def __enter__(self) -> "DaskWorkers":
-        """Return the workers themselves."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the cluster."""
-        self.close()

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -355,8 +355,8 @@ def _open_workers(
         has_metrics=pipeline.metrics is not None,
     )
     if arguments.scheduler is not None:
-        return DaskWorkers(spec, arguments.scheduler)
-    return ProcessWorkers(spec, arguments.jobs)
+        return closing(DaskWorkers(spec, arguments.scheduler))
+    return closing(ProcessWorkers(spec, arguments.jobs))
 
 
 def _model_of(arguments: argparse.Namespace) -> str:

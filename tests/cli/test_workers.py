@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mdtraj
@@ -120,7 +121,7 @@ def spec(cg) -> ProcessorSpec:
 
 def test_chunks_of_killed_processes_are_done_again(cg, spec, serial) -> None:
     positions = []
-    with ProcessWorkers(spec, 2) as workers:
+    with closing(ProcessWorkers(spec, 2)) as workers:
         for number, (_, results) in enumerate(
             compute_in_order(workers, make_chunks(cg))
         ):
@@ -142,7 +143,7 @@ def test_processes_that_always_die_are_told(cg, spec) -> None:
     killer.start()
     try:
         with (
-            ProcessWorkers(spec, 2) as workers,
+            closing(ProcessWorkers(spec, 2)) as workers,
             pytest.raises(BackmapError, match="worker processes died 3 times"),
         ):
             list(compute_in_order(workers, make_chunks(cg)))
