@@ -36,8 +36,8 @@ class PlaneSettings(NamedTuple):
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
-    outlier_log_p: float = -6.0  # bins below it cost more in traces that
-    outlier_weight: float = 3.0  # do not tell the planes: this a nat
+    outlier_log_p: float = -6.0  # in vague traces a bin with less costs more:
+    outlier_weight: float = 3.0  # nats for each nat that it is below
     proline_phi: float = -1.15  # radians, where its ring is without strain
     proline_slack: float = 0.35  # radians on either side that cost nothing
     proline_spread: float = 0.10  # radians beyond that
