@@ -20,6 +20,7 @@ from openmm_backmap.packing.tables import PackingTables
 __all__ = [
     "BlockedPoints",
     "CandidateAtoms",
+    "block_points",
     "compute_reach",
     "list_backbone",
     "list_candidate_atoms",

@@ -14,14 +14,14 @@ SEVERE: float = 0.035
 """Overlap beyond the tolerance of 0.4 A that is undone, in nm."""
 SEVERE_STIFF: float = 0.01
 """The same between backbones and CB, whose hydrogens cannot turn away."""
-WORST: float = 0.045
-"""The same of any atoms after the second round, when most has given way."""
 STRAIN: float = 0.08
 """Change of a bond's length that is mended, as a share; one is broken at 10 %."""
 BOND_STIFFNESS: float = 1.0
 """Springs stiffer than this are bonds, the others hold angles and planes."""
-N_ROUNDS: int = 4
+N_ROUNDS: int = 6
 N_STEPS: int = 24
+RESERVE: float = 0.2
+"""How far, in nm, two residues may come nearer in all rounds together."""
 
 
 class ClashReliever(BeadRelaxer):
@@ -36,9 +36,9 @@ class ClashReliever(BeadRelaxer):
         image: Tensor,
         severe: float = SEVERE,
         severe_stiff: float = SEVERE_STIFF,
-        worst: float = WORST,
         n_rounds: int = N_ROUNDS,
         n_steps: int = N_STEPS,
+        reserve: float = RESERVE,
     ) -> Tensor:
         """Move the surroundings of severe overlaps until there are none.
 
@@ -57,11 +57,13 @@ class ClashReliever(BeadRelaxer):
             Nearest residues, -1 padded.
         image : torch.Tensor, shape (F, R, K, 3)
             Vectors to their nearest periodic image in nm.
-        severe, severe_stiff, worst : float
-            Overlap beyond the tolerance that is undone, in nm: of any atoms; where
-            neither is of a side chain beyond CB; after the second round.
+        severe, severe_stiff : float
+            Overlap beyond the tolerance that is undone, in nm: of any atoms; in the
+            first two rounds, where neither is of a side chain beyond CB.
         n_rounds, n_steps : int
             Times such overlaps are looked for, and steps each time.
+        reserve : float
+            Pairs of residues this much (nm) beyond touching are looked at.
 
         Returns
         -------
@@ -69,10 +71,11 @@ class ClashReliever(BeadRelaxer):
             Heavy atoms in nm.
         """
         moved = positions
+        around = self.shape.list_neighbors(
+            moved, residue_type, neighbor_index, image, self.settings.skin + reserve
+        )
         for turn in range(n_rounds):
-            pairs = self.shape.list_neighbors(
-                moved, residue_type, neighbor_index, image, -severe_stiff
-            )
+            pairs = self.shape.keep_touching(moved, residue_type, around, -severe_stiff)
             # no residue overlaps itself severely, and nothing else comes to later
             wanted = pairs.first < pairs.second
             if turn > 0:
@@ -86,9 +89,8 @@ class ClashReliever(BeadRelaxer):
             atoms = moved.reshape(-1, 3)
             gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
             overlap = contact - torch.sqrt(gap.square().sum(-1))
-            least = severe if turn < 2 else worst
             stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
-            counts = (stiff & (turn < 2)) | (overlap > least)
+            counts = (stiff & (turn < 2)) | (overlap > severe)
             kept = torch.nonzero(counts).squeeze(-1)
             a, b = a[kept], b[kept]
             bad = self.shape.find_strained_prolines(moved, residue_type, chain_index)
@@ -97,8 +99,8 @@ class ClashReliever(BeadRelaxer):
                 break
             bad[torch.div(a, 14, rounding_mode="floor")] = True
             bad[torch.div(b, 14, rounding_mode="floor")] = True
-            pairs = self.shape.list_neighbors(
-                moved, residue_type, neighbor_index, image, self.settings.skin
+            pairs = self.shape.keep_touching(
+                moved, residue_type, around, self.settings.skin
             )
             moved = self.relieve_places(
                 positions,

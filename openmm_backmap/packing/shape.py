@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
-from openmm_backmap.packing.crowding import compute_eclipsed, compute_outwardness
+from openmm_backmap.packing.atoms import BlockedPoints, block_points
+from openmm_backmap.packing.close_points import find_point_pairs
+from openmm_backmap.packing.crowding import (
+    ECLIPSED_NEXT,
+    compute_eclipsed,
+    find_fixed_hydrogens,
+)
 from openmm_backmap.packing.exclusions import (
     compute_excluded_before,
     compute_excluded_inside,
@@ -88,13 +94,15 @@ class ShapeLists(nn.Module):
         self.register_buffer("pair", pair, persistent=False)
         self.register_buffer("stiffness", stiffness, persistent=False)
         self.register_buffer("radius", radius, persistent=False)
-        self.largest = float(radius.max())
+        # two of the largest atoms that just touch
+        self.widest = 2.0 * float(radius.max()) - clash_tolerance
         self.register_buffer("polar", polar, persistent=False)
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("sulfur", sulfur, persistent=False)
         inside = torch.tensor(compute_excluded_inside())
+        self.eclipsed_next = ECLIPSED_NEXT
         self.register_buffer("eclipsed", compute_eclipsed(), persistent=False)
-        self.register_buffer("outward", compute_outwardness(), persistent=False)
+        self.register_buffer("fixed", find_fixed_hydrogens(), persistent=False)
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("before", before, persistent=False)
 
@@ -219,33 +227,91 @@ class ShapeLists(nn.Module):
         ResiduePairs
             Each pair once.
         """
-        frames, residues = positions.shape[0], positions.shape[1]
-        # a sphere about all atoms of each residue
-        exists = self.exists[residue_type].to(positions.dtype).view(1, residues, 14, 1)
-        center = (positions * exists).sum(2) / exists.sum(2)
-        away = (positions - center.unsqueeze(2)) * exists
-        reach = torch.sqrt(away.square().sum(-1).amax(2))
-        k = neighbor_index.shape[2]
-        index = torch.arange(residues, device=positions.device)
-        known = neighbor_index > index.view(1, -1, 1)  # from the residue before
+        frames, residues, k = neighbor_index.shape
+        center, reach = self.bound_residues(positions, residue_type)
+        center, reach = center.view(frames, residues, 3), reach.view(frames, residues)
         flat = neighbor_index.clamp(min=0).reshape(frames, -1)
         there = center.gather(1, flat.unsqueeze(2).expand(-1, -1, 3))
         gap = there.view(frames, residues, k, 3) + image
         gap = gap - center.unsqueeze(2)
         limit = reach.gather(1, flat).view(frames, residues, k) + reach.unsqueeze(2)
-        limit = limit + (2.0 * self.largest - self.clash_tolerance + skin)
-        where = torch.nonzero(known & (gap.square().sum(-1) < limit * limit))
-        f, i = where[:, 0], where[:, 1]
+        limit = limit + (self.widest + skin)
+        near = (neighbor_index >= 0) & (gap.square().sum(-1) < limit * limit)
+        f, i, place = torch.nonzero(near).unbind(1)
+        j = neighbor_index[f, i, place]
+        # the nearest are not mutual: the later residue tells of the earlier one
+        # only where that does not list it
+        back = torch.nonzero(i > j).squeeze(-1)
+        lists = neighbor_index[f[back], j[back]]
+        alone = ~(lists == i[back].unsqueeze(1)).any(1)
+        kept = torch.cat((torch.nonzero(i < j).squeeze(-1), back[alone]))
+        f, i, j, place = f[kept], i[kept], j[kept], place[kept]
+        moved = image[f, i, place] * torch.where(i < j, 1.0, -1.0).unsqueeze(1)
         own = torch.arange(frames * residues, device=positions.device)
         own_frame = torch.div(own, residues, rounding_mode="floor")
         own_residue = own - own_frame * residues
-        moved = image[f, i, where[:, 2]]
         return ResiduePairs(
             torch.cat((own_frame, f)),
-            torch.cat((own_residue, i)),
-            torch.cat((own_residue, neighbor_index[f, i, where[:, 2]])),
+            torch.cat((own_residue, torch.minimum(i, j))),
+            torch.cat((own_residue, torch.maximum(i, j))),
             torch.cat((torch.zeros_like(center).reshape(-1, 3), moved)),
         )
+
+    def bound_residues(
+        self, positions: Tensor, residue_type: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Bound the atoms of each residue: centres (F R, 3) and radii (F R,) in nm."""
+        exists = self.exists[residue_type].to(positions.dtype).unsqueeze(2)
+        center = (positions * exists).sum(2) / exists.sum(1)
+        away = (positions - center.unsqueeze(2)) * exists
+        reach = torch.sqrt(away.square().sum(-1).amax(2))
+        return center.reshape(-1, 3), reach.reshape(-1)
+
+    def keep_touching(
+        self, positions: Tensor, residue_type: Tensor, pairs: ResiduePairs, skin: float
+    ) -> ResiduePairs:
+        """Keep the pairs whose atoms may come near; see `list_neighbors`."""
+        center, reach = self.bound_residues(positions, residue_type)
+        base = pairs.frame * positions.shape[1]
+        one, two = base + pairs.first, base + pairs.second
+        gap = center.index_select(0, two) + pairs.shift - center.index_select(0, one)
+        limit = reach.index_select(0, one) + reach.index_select(0, two)
+        limit = limit + (self.widest + skin)
+        return keep_pairs(pairs, gap.square().sum(-1) < limit * limit)
+
+    def block_atoms(
+        self, positions: Tensor, residue_type: Tensor
+    ) -> tuple[BlockedPoints, Tensor]:
+        """Put N, CA, C, O and CB of each residue into a block, its others behind.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type : torch.Tensor, shape (R,), int64
+            0 to 19.
+
+        Returns
+        -------
+        blocks : BlockedPoints
+            Of five atoms; groups are frames x residues.
+        atom : torch.Tensor, shape (5 L,), int64
+            ``14 (frame R + residue) + slot`` at each place.
+        """
+        exists = self.exists[residue_type]
+        n_side = exists[:, 5:].sum(1)
+        n_blocks = torch.div(n_side + 4, 5, rounding_mode="floor") + 1
+        n_blocks = n_blocks.repeat(positions.shape[0])
+        first = (n_blocks.cumsum(0) - n_blocks) * 5
+        atom = torch.nonzero(exists.repeat(positions.shape[0], 1).reshape(-1))
+        atom = atom.squeeze(-1)
+        group = torch.div(atom, 14, rounding_mode="floor")
+        # the slots of a residue are filled from the first one on
+        place = first.index_select(0, group) + atom - 14 * group
+        points = positions.reshape(-1, 3).index_select(0, atom)
+        blocks = block_points(points, place, n_blocks, 5)
+        nowhere = torch.zeros_like(atom[:1]).expand(blocks.x.numel())
+        return blocks, nowhere.index_copy(0, place, atom)
 
     def list_contacts(
         self,
@@ -273,9 +339,10 @@ class ShapeLists(nn.Module):
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
         hydrogen_margin : float
-            Overlap in nm that counts already between atoms whose hydrogens cannot turn.
+            Overlap in nm that counts already between atoms whose hydrogens cannot turn;
+            half of it if only one has such, unless both are N, O or S.
         chunk : int
-            Residue pairs at once.
+            Pairs of blocks at once.
 
         Returns
         -------
@@ -288,57 +355,45 @@ class ShapeLists(nn.Module):
         """
         residues = positions.shape[1]
         joined = has_next(chain_index)
-        exists = self.exists[residue_type].view(1, residues, 14, 1)
-        # nothing is near what is not there
-        rows = positions.masked_fill(~exists, float("nan")).reshape(-1, 14, 3)
-        rows = rows.permute(2, 0, 1).contiguous()
-        widest = 2.0 * self.largest - self.clash_tolerance + skin
-        # there may be no pair at all
-        a: list[Tensor] = [pairs.frame[:0]]
-        b: list[Tensor] = [pairs.frame[:0]]
-        contact: list[Tensor] = [pairs.shift[:0, 0]]
-        shifts: list[Tensor] = [pairs.shift[:0]]
-        for begin in range(0, pairs.frame.shape[0], chunk):
-            end = begin + chunk
-            i, j = pairs.first[begin:end], pairs.second[begin:end]
-            base = pairs.frame[begin:end] * residues
-            move = pairs.shift[begin:end]
-            moved = rows.index_select(1, base + j) + move.t().unsqueeze(2)
-            here = rows.index_select(1, base + i)
-            gap = here[0].unsqueeze(2) - moved[0].unsqueeze(1)
-            square = gap * gap
-            for axis in range(1, 3):
-                gap = here[axis].unsqueeze(2) - moved[axis].unsqueeze(1)
-                square.addcmul_(gap, gap)
-            hit = torch.nonzero(square < widest * widest)
-            r, s, t = hit[:, 0], hit[:, 1], hit[:, 2]
-            i, j = i[r], j[r]
-            type_i, type_j = residue_type[i], residue_type[j]
-            limit = self.radius[type_i, s] + self.radius[type_j, t]
-            polar = self.polar[type_i, s] & self.polar[type_j, t]
-            # such hydrogens cannot turn away from one another; the choice of planes
-            # sees to N and CA beside N, CA and CB
-            out_i, out_j = self.outward[type_i, s], self.outward[type_j, t]
-            hydrogens = (out_i > 0) & (out_j > 0) & (out_i + out_j > 3)
-            limit = (
-                limit
-                - self.clash_tolerance
-                - polar_allowance * polar.to(limit.dtype)
-                + hydrogen_margin * hydrogens.to(limit.dtype)
-            )
-            same = i == j
-            barrier = self.eclipsed[type_i, s, t] * same.to(limit.dtype)
-            limit = torch.where(barrier > 0.0, barrier, limit)
-            excluded = self.inside[type_i, s, t] & (barrier == 0.0)
-            excluded = same & (excluded | (s >= t))
-            follows = (j == i + 1) & joined[i]
-            excluded = excluded | (follows & self.before[type_j, t, s])
-            bridge = self.sulfur[type_i, s] & self.sulfur[type_j, t] & ~same
-            near = square[r, s, t] < (limit + skin).square()
-            kept = torch.nonzero(near & ~excluded & ~bridge).squeeze(-1)
-            r = r[kept]
-            a.append((base[r] + i[kept]) * 14 + s[kept])
-            b.append((base[r] + j[kept]) * 14 + t[kept])
-            contact.append(limit[kept])
-            shifts.append(move[r])
-        return torch.cat(a), torch.cat(b), torch.cat(contact), torch.cat(shifts)
+        blocks, atom_at = self.block_atoms(positions, residue_type)
+        base = pairs.frame * residues
+        place_i, place_j, distance, pair = find_point_pairs(
+            blocks,
+            blocks,
+            base + pairs.first,
+            base + pairs.second,
+            pairs.shift.t().contiguous(),
+            self.widest + skin,
+            residues,
+            chunk,
+        )
+        a, b = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)
+        i, j = pairs.first.index_select(0, pair), pairs.second.index_select(0, pair)
+        s, t = torch.remainder(a, 14), torch.remainder(b, 14)
+        type_i, type_j = residue_type[i], residue_type[j]
+        limit = self.radius[type_i, s] + self.radius[type_j, t]
+        polar = self.polar[type_i, s] & self.polar[type_j, t]
+        # a hydrogen of one atom or of both that cannot turn away
+        one, two = self.fixed[type_i, s], self.fixed[type_j, t]
+        both = one & two
+        single = (one | two) & ~both & ~polar
+        limit = (
+            limit
+            - self.clash_tolerance
+            - polar_allowance * polar.to(limit.dtype)
+            + hydrogen_margin * (both.to(limit.dtype) + 0.5 * single.to(limit.dtype))
+        )
+        same = i == j
+        barrier = self.eclipsed[type_i, s, t] * same.to(limit.dtype)
+        limit = torch.where(barrier > 0.0, barrier, limit)
+        excluded = self.inside[type_i, s, t] & (barrier == 0.0)
+        excluded = same & (excluded | (s >= t))
+        follows = (j == i + 1) & joined[i]
+        turns = follows & (s == 4) & (t == 0)
+        limit = torch.where(turns, torch.full_like(limit, self.eclipsed_next), limit)
+        excluded = excluded | (follows & self.before[type_j, t, s] & ~turns)
+        bridge = self.sulfur[type_i, s] & self.sulfur[type_j, t] & ~same
+        near = distance < limit + skin
+        kept = torch.nonzero(near & ~excluded & ~bridge).squeeze(-1)
+        shift = pairs.shift.index_select(0, pair[kept])
+        return a[kept], b[kept], limit[kept], shift
