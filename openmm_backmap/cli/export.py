@@ -31,7 +31,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "file. The file "
         "is checked against the network before the command ends.",
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "run_folder",
+        type=Path,
+        metavar="RUN",
+        help="run folder; with --refresh a model file or the name of a packaged model",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="model file"
     )
@@ -67,9 +72,20 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="S",
         help="weight of RUN in that average, 0 to 1 (default: equal parts)",
     )
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="write a model file anew, with its weights and fits and the code of this "
+        "version; no data are needed",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
     parser.set_defaults(run=run, parser=parser)
+
+
+def _say(line: str) -> None:
+    """Tell what is going on."""
+    print(line, file=sys.stderr)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,18 +112,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise OutputExistsError(f"{output} exists: give another name, or --force")
     if not output.parent.is_dir():
         raise DataError(f"{output.parent} is not a folder: make it first")
-    from openmm_backmap.training.export_ca import export_ca
+    if arguments.refresh:
+        if arguments.packing or arguments.mix or arguments.data:
+            raise DataError(
+                "--refresh takes all from the model file: leave out --packing, --mix "
+                "and --data, or export a run"
+            )
+        from openmm_backmap.training.refresh import refresh_model
 
-    metadata = export_ca(
-        arguments.run_folder,
-        output,
-        data=arguments.data,
-        n_entries=arguments.entries,
-        seed=arguments.seed,
-        packing=arguments.packing,
-        mix=arguments.mix,
-        share=share,
-        report=lambda line: print(line, file=sys.stderr),
-    )
+        metadata = refresh_model(arguments.run_folder, output, report=_say)
+    else:
+        from openmm_backmap.training.export_ca import export_ca
+
+        metadata = export_ca(
+            arguments.run_folder,
+            output,
+            data=arguments.data,
+            n_entries=arguments.entries,
+            seed=arguments.seed,
+            packing=arguments.packing,
+            mix=arguments.mix,
+            share=share,
+            report=_say,
+        )
     print(f"{output}: model {metadata.name}, {output.stat().st_size / 1e6:.1f} MB")
     return 0

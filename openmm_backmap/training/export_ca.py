@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from openmm_backmap.artifact.engine import load_engine
 from openmm_backmap.artifact.metadata import ModelMetadata
@@ -34,7 +35,7 @@ from openmm_backmap.training.fit_packing import (
 )
 from openmm_backmap.training.model_weights import find_model_file, read_model_info
 from openmm_backmap.training.provenance import describe_build
-from openmm_backmap.training.shards import ShardEntry, find_shards
+from openmm_backmap.training.shards import find_shards
 
 __all__ = [
     "check_parity",
@@ -106,7 +107,7 @@ def make_ca_model(
 
 
 def check_parity(
-    module: torch.nn.Module, path: Path | str, entries: Sequence[ShardEntry]
+    module: torch.nn.Module, path: Path | str, cases: Sequence[tuple[Tensor, ...]]
 ) -> float:
     """Compare a model file with the eager module it was made of.
 
@@ -116,8 +117,8 @@ def check_parity(
         Eager.
     path : pathlib.Path or str
         The file.
-    entries : sequence of ShardEntry
-        Structures to run.
+    cases : sequence of tuple of torch.Tensor
+        Inputs of structures, see `openmm_backmap.training.fit_packing.make_inputs`.
 
     Returns
     -------
@@ -131,9 +132,8 @@ def check_parity(
     """
     engine = load_engine(path, "cpu")
     worst = 0.0
-    for entry in entries:
-        inputs = make_inputs(entry)
-        shape = (1, len(entry.residue_type), engine.metadata.noise_width)
+    for inputs in cases:
+        shape = (1, len(inputs[1]), engine.metadata.noise_width)
         noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         for draw in (None, torch.from_numpy(noise)):
             with torch.inference_mode():
@@ -311,7 +311,9 @@ def export_ca(
         **describe_build(),
     )
     save_torchscript(module, metadata, output)
-    difference = check_parity(module, output, held_out[:2])
+    difference = check_parity(
+        module, output, [make_inputs(entry) for entry in held_out[:2]]
+    )
     say(f"file and eager module agree within {difference:.1e} nm")
     metadata = replace(metadata, metrics={**metadata.metrics, "parity_nm": difference})
     save_torchscript(module, metadata, output)
