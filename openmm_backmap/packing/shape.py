@@ -76,6 +76,7 @@ class ShapeLists(nn.Module):
         polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
+        bridged = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         for t, pairs in enumerate(inner):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b
@@ -85,6 +86,7 @@ class ShapeLists(nn.Module):
                 radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
                 polar[t, slot] = name[0] in "NOS"
                 sulfur[t, slot] = name == "SG"
+                bridged[t, slot] = "SG" in ATOM_SLOT[t] and name in ("CB", "SG")
         before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
         before[:, :, :5] = torch.tensor(compute_excluded_before())
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
@@ -99,6 +101,7 @@ class ShapeLists(nn.Module):
         self.register_buffer("polar", polar, persistent=False)
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("sulfur", sulfur, persistent=False)
+        self.register_buffer("bridged", bridged, persistent=False)
         inside = torch.tensor(compute_excluded_inside())
         self.eclipsed_next = ECLIPSED_NEXT
         self.register_buffer("eclipsed", compute_eclipsed(), persistent=False)
@@ -392,7 +395,9 @@ class ShapeLists(nn.Module):
         turns = follows & (s == 4) & (t == 0)
         limit = torch.where(turns, torch.full_like(limit, self.eclipsed_next), limit)
         excluded = excluded | (follows & self.before[type_j, t, s] & ~turns)
-        bridge = self.sulfur[type_i, s] & self.sulfur[type_j, t] & ~same
+        # a disulfide brings SG to SG and to the other CB
+        bridge = self.bridged[type_i, s] & self.bridged[type_j, t] & ~same
+        bridge = bridge & (self.sulfur[type_i, s] | self.sulfur[type_j, t])
         near = distance < limit + skin
         kept = torch.nonzero(near & ~excluded & ~bridge).squeeze(-1)
         shift = pairs.shift.index_select(0, pair[kept])

@@ -344,6 +344,26 @@ def test_an_eclipsed_side_chain_counts_as_an_overlap() -> None:
     assert pair not in found[2]
 
 
+@pytest.mark.parametrize(("other", "n_found"), [("CYS", 0), ("MET", 1)])
+def test_disulfides_do_not_push_themselves_apart(other: str, n_found: int) -> None:
+    """SG is 0.303 nm from the CB it is bridged to, and from no other one."""
+    names = ("CYS", other)
+    kind = torch.tensor([RESIDUE_NAMES.index(name) for name in names])
+    sulfur = ATOM_SLOT[int(kind[1])]["SG" if other == "CYS" else "SD"]
+    positions = torch.arange(28.0).view(1, 2, 14, 1) * torch.ones(3)
+    flat = positions.view(-1, 3)
+    flat[14 + sulfur] = flat[5] + torch.tensor([0.205, 0.0, 0.0])
+    flat[4] = flat[14 + sulfur] + torch.tensor([0.0, 0.303, 0.0])
+    none = torch.zeros(1, dtype=torch.long)
+    where = ResiduePairs(none, none, none + 1, torch.zeros(1, 3))
+    a, b, _contact, _ = ClashReliever().shape.list_contacts(
+        positions, kind, torch.tensor([0, 1]), where, 0.0
+    )
+    found = set(zip(a.tolist(), b.tolist(), strict=True))
+    assert len(found & {(4, 14 + sulfur)}) == n_found
+    assert (5, 14 + sulfur) not in found or other == "MET"
+
+
 @pytest.mark.parametrize(
     ("pair", "distance"),
     [("CB-N", 0.28), ("CB-O", 0.265), ("N-CG", 0.275)],
