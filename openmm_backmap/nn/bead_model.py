@@ -117,7 +117,7 @@ class BeadModel(nn.Module):
         """Backmap a batch of frames; see `openmm_backmap.artifact.engine`."""
         n_slots = bead_positions.shape[2]
         ca = bead_positions[:, :, 0]
-        if n_slots == 2:
+        if n_slots == 2 and bool((bead_positions[:, :, 1] != 0).any()):
             return self.backmap_com(
                 ca,
                 bead_positions[:, :, 1],
@@ -183,17 +183,6 @@ class BeadModel(nn.Module):
             0 to 1.
         """
         is_com = (com != 0).any(-1).any(0)
-        if not bool(is_com.any()):
-            return self.model.backmap(
-                ca.unsqueeze(2),
-                residue_type,
-                chain_index,
-                neighbor_index,
-                box,
-                noise,
-                None,
-                template,
-            )
         wide = is_com.view(1, -1, 1)
         beads = torch.where(wide, com, ca)
         trace = self.trace(beads, is_com, residue_type, chain_index)

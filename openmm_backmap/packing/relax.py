@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
-from openmm_backmap.packing.shape import ResiduePairs, ShapeLists
+from openmm_backmap.packing.shape import ShapeLists
 from openmm_backmap.packing.springs import compute_heights
+from openmm_backmap.packing.touching import ResiduePairs, TouchLists
 
 __all__ = ["BeadRelaxer", "RelaxSettings"]
 
@@ -58,7 +59,8 @@ class BeadRelaxer(nn.Module):
     def __init__(self, settings: RelaxSettings | None = None) -> None:
         super().__init__()
         self.settings = RelaxSettings() if settings is None else settings
-        self.shape = ShapeLists(self.settings.clash_tolerance)
+        self.shape = ShapeLists()
+        self.touch = TouchLists(self.settings.clash_tolerance)
 
     def forward(
         self,
@@ -133,7 +135,7 @@ class BeadRelaxer(nn.Module):
         """Draw, with the contacts listed anew `n_lists` times; see `draw`."""
         skin = self.settings.skin
         for _list in range(n_lists):
-            pairs = self.shape.list_neighbors(
+            pairs = self.touch.list_neighbors(
                 positions, residue_type, neighbor_index, image, skin
             )
             positions = self.draw(
@@ -222,13 +224,13 @@ class BeadRelaxer(nn.Module):
         of_chain = torch.remainder(who, built.shape[1])
         rate = rate.index_select(0, of_chain)
         part = share.index_select(0, of_chain)
-        exists = self.shape.exists[residue_type[of_chain]].to(built.dtype)
+        exists = self.touch.exists[residue_type[of_chain]].to(built.dtype)
         bead = target.reshape(-1, 3).index_select(0, who).t()
         # coordinates first, and no `alpha`, which is twenty times slower
         x = positions.reshape(-1, 3).t().contiguous()
         y = x.index_select(1, atom)
         velocity = torch.zeros_like(y)
-        near_a, near_b, contact, shift = self.shape.list_contacts(
+        near_a, near_b, contact, shift = self.touch.list_contacts(
             positions, residue_type, chain_index, pairs, settings.skin
         )
         shift = shift.t().contiguous()

@@ -6,7 +6,7 @@ from torch import Tensor
 from openmm_backmap.builder.backbone import has_next
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.packing.relax import BeadRelaxer
-from openmm_backmap.packing.shape import ResiduePairs, keep_pairs
+from openmm_backmap.packing.touching import ResiduePairs, keep_pairs
 
 __all__ = ["ClashReliever"]
 
@@ -71,11 +71,11 @@ class ClashReliever(BeadRelaxer):
             Heavy atoms in nm.
         """
         moved = positions
-        around = self.shape.list_neighbors(
+        around = self.touch.list_neighbors(
             moved, residue_type, neighbor_index, image, self.settings.skin + reserve
         )
         for turn in range(n_rounds):
-            pairs = self.shape.keep_touching(moved, residue_type, around, -severe_stiff)
+            pairs = self.touch.keep_touching(moved, residue_type, around, -severe_stiff)
             # no residue overlaps itself severely, and nothing else comes to later
             wanted = pairs.first < pairs.second
             if turn > 0:
@@ -83,7 +83,7 @@ class ClashReliever(BeadRelaxer):
                 gone = (moved != positions).flatten(2).any(2).reshape(-1)
                 wanted = wanted & (gone[base + pairs.first] | gone[base + pairs.second])
             pairs = keep_pairs(pairs, wanted)
-            a, b, contact, shift = self.shape.list_contacts(
+            a, b, contact, shift = self.touch.list_contacts(
                 moved, residue_type, chain_index, pairs, -severe_stiff, 0.0
             )
             atoms = moved.reshape(-1, 3)
@@ -99,7 +99,7 @@ class ClashReliever(BeadRelaxer):
                 break
             bad[torch.div(a, 14, rounding_mode="floor")] = True
             bad[torch.div(b, 14, rounding_mode="floor")] = True
-            pairs = self.shape.keep_touching(
+            pairs = self.touch.keep_touching(
                 moved, residue_type, around, self.settings.skin
             )
             moved = self.relieve_places(

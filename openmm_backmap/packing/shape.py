@@ -1,113 +1,48 @@
-"""What holds the shape of residues while they move, and what they touch."""
-
-from typing import NamedTuple
+"""What holds the shape of residues while they move."""
 
 import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
-from openmm_backmap.packing.atoms import BlockedPoints, block_points
-from openmm_backmap.packing.close_points import find_point_pairs
-from openmm_backmap.packing.crowding import (
-    ECLIPSED_NEXT,
-    compute_eclipsed,
-    find_fixed_hydrogens,
-)
-from openmm_backmap.packing.exclusions import (
-    compute_excluded_before,
-    compute_excluded_inside,
-)
 from openmm_backmap.packing.springs import (
     BEFORE_PROLINE,
     HAND_CENTERS,
     PEPTIDE,
     list_inner_pairs,
 )
-from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 
-__all__ = ["ResiduePairs", "ShapeLists", "keep_pairs"]
+__all__ = ["ShapeLists"]
 
-_ANGSTROM = 0.1
 CIS_BOND: float = 0.34
 PROLINE_STRAIN: float = 0.23
 """C to CD of the proline behind it in nm; 0.251 (0.003) in crystal structures."""
 
 
-class ResiduePairs(NamedTuple):
-    """Residues whose atoms may come near, ``first <= second``."""
-
-    frame: Tensor  # (P,) int64
-    first: Tensor  # (P,) int64
-    second: Tensor  # (P,) int64
-    shift: Tensor  # (P, 3) nm, added to the second it gives its image
-
-
-def keep_pairs(pairs: ResiduePairs, wanted: Tensor) -> ResiduePairs:
-    """Keep the pairs that are wanted (P,)."""
-    kept = torch.nonzero(wanted).squeeze(-1)
-    return ResiduePairs(
-        pairs.frame[kept], pairs.first[kept], pairs.second[kept], pairs.shift[kept]
-    )
-
-
 class ShapeLists(nn.Module):
-    """Lists the springs, hands, planes and contacts of all heavy atoms.
-
-    Parameters
-    ----------
-    clash_tolerance : float
-        Overlap in nm that costs nothing.
-    """
+    """Lists the springs, hands and planes of all heavy atoms."""
 
     peptide: list[tuple[int, int, float]]
     before_proline: list[tuple[int, int, float, float, float]]
 
-    def __init__(self, clash_tolerance: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.clash_tolerance = clash_tolerance
         self.peptide = list(PEPTIDE)
         self.before_proline = list(BEFORE_PROLINE)
         inner = [list_inner_pairs(t) for t in range(N_TYPES)]
         width = max(len(pairs) for pairs in inner)
         pair = torch.full((N_TYPES, width, 2), -1, dtype=torch.int64)
         stiffness = torch.zeros(N_TYPES, width)
-        radius = torch.zeros(N_TYPES, N_SLOTS)
-        polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-        bridged = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         for t, pairs in enumerate(inner):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b
                 stiffness[t, k] = weight
-            for name, slot in ATOM_SLOT[t].items():
-                exists[t, slot] = True
-                radius[t, slot] = VDW_RADIUS_ANGSTROM[name[0]] * _ANGSTROM
-                polar[t, slot] = name[0] in "NOS"
-                sulfur[t, slot] = name == "SG"
-                bridged[t, slot] = "SG" in ATOM_SLOT[t] and name in ("CB", "SG")
-        before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
-        before[:, :, :5] = torch.tensor(compute_excluded_before())
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
         for name, slots in HAND_CENTERS.items():
             center[RESIDUE_NAMES.index(name)] = torch.tensor(slots)
         self.register_buffer("center", center, persistent=False)
         self.register_buffer("pair", pair, persistent=False)
         self.register_buffer("stiffness", stiffness, persistent=False)
-        self.register_buffer("radius", radius, persistent=False)
-        # two of the largest atoms that just touch
-        self.widest = 2.0 * float(radius.max()) - clash_tolerance
-        self.register_buffer("polar", polar, persistent=False)
-        self.register_buffer("exists", exists, persistent=False)
-        self.register_buffer("sulfur", sulfur, persistent=False)
-        self.register_buffer("bridged", bridged, persistent=False)
-        inside = torch.tensor(compute_excluded_inside())
-        self.eclipsed_next = ECLIPSED_NEXT
-        self.register_buffer("eclipsed", compute_eclipsed(), persistent=False)
-        self.register_buffer("fixed", find_fixed_hydrogens(), persistent=False)
-        self.register_buffer("inside", inside, persistent=False)
-        self.register_buffer("before", before, persistent=False)
 
     def list_bonds(
         self,
@@ -201,204 +136,3 @@ class ShapeLists(nn.Module):
         is_hand[alpha.shape[0] + second.shape[0] :] = False
         base = torch.arange(frames, device=row.device).view(-1, 1, 1) * (residues * 14)
         return (index.unsqueeze(0) + base).reshape(-1, 4), is_hand.repeat(frames)
-
-    def list_neighbors(
-        self,
-        positions: Tensor,
-        residue_type: Tensor,
-        neighbor_index: Tensor,
-        image: Tensor,
-        skin: float,
-    ) -> ResiduePairs:
-        """Residue pairs whose atoms may come near, each with itself too.
-
-        Parameters
-        ----------
-        positions : torch.Tensor, shape (F, R, 14, 3)
-            Heavy atoms in nm.
-        residue_type : torch.Tensor, shape (R,), int64
-            0 to 19.
-        neighbor_index : torch.Tensor, shape (F, R, K), int64
-            Nearest residues, -1 padded.
-        image : torch.Tensor, shape (F, R, K, 3)
-            Vectors to their nearest periodic image in nm.
-        skin : float
-            Added to the contact distances, in nm.
-
-        Returns
-        -------
-        ResiduePairs
-            Each pair once.
-        """
-        frames, residues, k = neighbor_index.shape
-        center, reach = self.bound_residues(positions, residue_type)
-        center, reach = center.view(frames, residues, 3), reach.view(frames, residues)
-        flat = neighbor_index.clamp(min=0).reshape(frames, -1)
-        there = center.gather(1, flat.unsqueeze(2).expand(-1, -1, 3))
-        gap = there.view(frames, residues, k, 3) + image
-        gap = gap - center.unsqueeze(2)
-        limit = reach.gather(1, flat).view(frames, residues, k) + reach.unsqueeze(2)
-        limit = limit + (self.widest + skin)
-        near = (neighbor_index >= 0) & (gap.square().sum(-1) < limit * limit)
-        f, i, place = torch.nonzero(near).unbind(1)
-        j = neighbor_index[f, i, place]
-        # the nearest are not mutual: the later residue tells of the earlier one
-        # only where that does not list it
-        back = torch.nonzero(i > j).squeeze(-1)
-        lists = neighbor_index[f[back], j[back]]
-        alone = ~(lists == i[back].unsqueeze(1)).any(1)
-        kept = torch.cat((torch.nonzero(i < j).squeeze(-1), back[alone]))
-        f, i, j, place = f[kept], i[kept], j[kept], place[kept]
-        moved = image[f, i, place] * torch.where(i < j, 1.0, -1.0).unsqueeze(1)
-        own = torch.arange(frames * residues, device=positions.device)
-        own_frame = torch.div(own, residues, rounding_mode="floor")
-        own_residue = own - own_frame * residues
-        return ResiduePairs(
-            torch.cat((own_frame, f)),
-            torch.cat((own_residue, torch.minimum(i, j))),
-            torch.cat((own_residue, torch.maximum(i, j))),
-            torch.cat((torch.zeros_like(center).reshape(-1, 3), moved)),
-        )
-
-    def bound_residues(
-        self, positions: Tensor, residue_type: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Bound the atoms of each residue: centres (F R, 3) and radii (F R,) in nm."""
-        exists = self.exists[residue_type].to(positions.dtype).unsqueeze(2)
-        center = (positions * exists).sum(2) / exists.sum(1)
-        away = (positions - center.unsqueeze(2)) * exists
-        reach = torch.sqrt(away.square().sum(-1).amax(2))
-        return center.reshape(-1, 3), reach.reshape(-1)
-
-    def keep_touching(
-        self, positions: Tensor, residue_type: Tensor, pairs: ResiduePairs, skin: float
-    ) -> ResiduePairs:
-        """Keep the pairs whose atoms may come near; see `list_neighbors`."""
-        center, reach = self.bound_residues(positions, residue_type)
-        base = pairs.frame * positions.shape[1]
-        one, two = base + pairs.first, base + pairs.second
-        gap = center.index_select(0, two) + pairs.shift - center.index_select(0, one)
-        limit = reach.index_select(0, one) + reach.index_select(0, two)
-        limit = limit + (self.widest + skin)
-        return keep_pairs(pairs, gap.square().sum(-1) < limit * limit)
-
-    def block_atoms(
-        self, positions: Tensor, residue_type: Tensor
-    ) -> tuple[BlockedPoints, Tensor]:
-        """Put N, CA, C, O and CB of each residue into a block, its others behind.
-
-        Parameters
-        ----------
-        positions : torch.Tensor, shape (F, R, 14, 3)
-            Heavy atoms in nm.
-        residue_type : torch.Tensor, shape (R,), int64
-            0 to 19.
-
-        Returns
-        -------
-        blocks : BlockedPoints
-            Of five atoms; groups are frames x residues.
-        atom : torch.Tensor, shape (5 L,), int64
-            ``14 (frame R + residue) + slot`` at each place.
-        """
-        exists = self.exists[residue_type]
-        n_side = exists[:, 5:].sum(1)
-        n_blocks = torch.div(n_side + 4, 5, rounding_mode="floor") + 1
-        n_blocks = n_blocks.repeat(positions.shape[0])
-        first = (n_blocks.cumsum(0) - n_blocks) * 5
-        atom = torch.nonzero(exists.repeat(positions.shape[0], 1).reshape(-1))
-        atom = atom.squeeze(-1)
-        group = torch.div(atom, 14, rounding_mode="floor")
-        # the slots of a residue are filled from the first one on
-        place = first.index_select(0, group) + atom - 14 * group
-        points = positions.reshape(-1, 3).index_select(0, atom)
-        blocks = block_points(points, place, n_blocks, 5)
-        nowhere = torch.zeros_like(atom[:1]).expand(blocks.x.numel())
-        return blocks, nowhere.index_copy(0, place, atom)
-
-    def list_contacts(
-        self,
-        positions: Tensor,
-        residue_type: Tensor,
-        chain_index: Tensor,
-        pairs: ResiduePairs,
-        skin: float,
-        polar_allowance: float = 0.02,
-        hydrogen_margin: float = 0.04,
-        chunk: int = 1024,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Atom pairs that overlap or may come to.
-
-        Parameters
-        ----------
-        positions : torch.Tensor, shape (F, R, 14, 3)
-            Heavy atoms in nm.
-        residue_type, chain_index : torch.Tensor, shape (R,), int64
-            Type and segment.
-        pairs : ResiduePairs
-            Where to look.
-        skin : float
-            Pairs this much (nm) beyond contact are listed too.
-        polar_allowance : float
-            Further overlap in nm that costs nothing between N, O and S.
-        hydrogen_margin : float
-            Overlap in nm that counts already between atoms whose hydrogens cannot turn;
-            half of it if only one has such, unless both are N, O or S.
-        chunk : int
-            Pairs of blocks at once.
-
-        Returns
-        -------
-        a, b : torch.Tensor, shape (N,), int64
-            Atoms as ``14 (frame R + residue) + slot``.
-        contact : torch.Tensor, shape (N,)
-            Distance in nm below which they overlap.
-        shift : torch.Tensor, shape (N, 3)
-            Of the second atom, nm.
-        """
-        residues = positions.shape[1]
-        joined = has_next(chain_index)
-        blocks, atom_at = self.block_atoms(positions, residue_type)
-        base = pairs.frame * residues
-        place_i, place_j, distance, pair = find_point_pairs(
-            blocks,
-            blocks,
-            base + pairs.first,
-            base + pairs.second,
-            pairs.shift.t().contiguous(),
-            self.widest + skin,
-            residues,
-            chunk,
-        )
-        a, b = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)
-        i, j = pairs.first.index_select(0, pair), pairs.second.index_select(0, pair)
-        s, t = torch.remainder(a, 14), torch.remainder(b, 14)
-        type_i, type_j = residue_type[i], residue_type[j]
-        limit = self.radius[type_i, s] + self.radius[type_j, t]
-        polar = self.polar[type_i, s] & self.polar[type_j, t]
-        # a hydrogen of one atom or of both that cannot turn away
-        one, two = self.fixed[type_i, s], self.fixed[type_j, t]
-        both = one & two
-        single = (one | two) & ~both & ~polar
-        limit = (
-            limit
-            - self.clash_tolerance
-            - polar_allowance * polar.to(limit.dtype)
-            + hydrogen_margin * (both.to(limit.dtype) + 0.5 * single.to(limit.dtype))
-        )
-        same = i == j
-        barrier = self.eclipsed[type_i, s, t] * same.to(limit.dtype)
-        limit = torch.where(barrier > 0.0, barrier, limit)
-        excluded = self.inside[type_i, s, t] & (barrier == 0.0)
-        excluded = same & (excluded | (s >= t))
-        follows = (j == i + 1) & joined[i]
-        turns = follows & (s == 4) & (t == 0)
-        limit = torch.where(turns, torch.full_like(limit, self.eclipsed_next), limit)
-        excluded = excluded | (follows & self.before[type_j, t, s] & ~turns)
-        # a disulfide brings SG to SG and to the other CB
-        bridge = self.bridged[type_i, s] & self.bridged[type_j, t] & ~same
-        bridge = bridge & (self.sulfur[type_i, s] | self.sulfur[type_j, t])
-        near = distance < limit + skin
-        kept = torch.nonzero(near & ~excluded & ~bridge).squeeze(-1)
-        shift = pairs.shift.index_select(0, pair[kept])
-        return a[kept], b[kept], limit[kept], shift

@@ -16,7 +16,7 @@ from openmm_backmap.metrics.chirality import compute_wrong_hands
 from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
 from openmm_backmap.metrics.layout import HeavyAtomLayout
 from openmm_backmap.packing.relieve import ClashReliever
-from openmm_backmap.packing.shape import ResiduePairs
+from openmm_backmap.packing.touching import ResiduePairs
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
@@ -230,15 +230,15 @@ def test_atoms_whose_hydrogens_cannot_turn_have_no_tolerance(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
     case = packing_case()
-    shape = ClashReliever().shape
+    touch = ClashReliever().touch
     built = build(case, case.native_chi)[:1]
     near = case.neighbor_index[:1]
     image = torch.zeros(*near.shape, 3)
-    pairs = shape.list_neighbors(built, case.residue_type, near, image, 0.1)
-    a, b, contact, _shift = shape.list_contacts(
+    pairs = touch.list_neighbors(built, case.residue_type, near, image, 0.1)
+    a, b, contact, _shift = touch.list_contacts(
         built, case.residue_type, case.chain_index, pairs, 0.1
     )
-    radius = shape.radius[case.residue_type].reshape(-1)
+    radius = touch.radius[case.residue_type].reshape(-1)
     tolerance = radius[a] + radius[b] - contact
     types = case.residue_type.numpy()
     names = [
@@ -282,13 +282,13 @@ def test_touching_residues_are_found_by_either_of_them(
     case = packing_case()
     built = build(case, case.native_chi)[:1]
     near = case.neighbor_index[:1]
-    shape = ClashReliever().shape
+    touch = ClashReliever().touch
     rows = torch.arange(near.shape[1]).view(1, -1, 1)
     vectors = torch.stack((near - rows, near - rows, near - rows), -1).float()
     lists = []
     image = 1e-3 * vectors
     for kept in (near >= 0, near < rows, near > rows):
-        pairs = shape.list_neighbors(
+        pairs = touch.list_neighbors(
             built, case.residue_type, near.masked_fill(~kept, -1), image, 0.1
         )
         found = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
@@ -309,10 +309,10 @@ def test_touching_residues_are_found_however_many_are_nearer(
     near = case.neighbor_index[:1]
     assert near.shape[2] > 30
     image = torch.zeros(*near.shape, 3)
-    shape = ClashReliever().shape
+    touch = ClashReliever().touch
     found = []
     for order in (near, near.flip(2)):
-        pairs = shape.list_neighbors(built, case.residue_type, order, image, 0.1)
+        pairs = touch.list_neighbors(built, case.residue_type, order, image, 0.1)
         found.append(set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)))
     assert found[0] == found[1]
     assert len(found[0]) > 2 * built.shape[1]
@@ -325,14 +325,14 @@ def test_an_eclipsed_side_chain_counts_as_an_overlap() -> None:
                          [0.2, -0.06, 0.0], [-0.06, -0.06, 0.12]])  # fmt: skip
     for k in range(3):
         backbone[0, k] = turn + torch.tensor([0.0, 0.0, 0.6 * k])
-    shape = ClashReliever().shape
+    touch = ClashReliever().touch
     found = []
     for chi2 in (0.0, 1.1, math.pi):
         chi = torch.tensor([[math.pi, chi2, math.pi, math.pi]]).repeat(3, 1)
         built = build_side_chain_rows(backbone[0], kind, chi, load_builder_tables())
         none = torch.zeros(3, dtype=torch.long)
         own = ResiduePairs(none, torch.arange(3), torch.arange(3), torch.zeros(3, 3))
-        a, b, contact, _ = shape.list_contacts(built[None], kind, segment, own, 0.0)
+        a, b, contact, _ = touch.list_contacts(built[None], kind, segment, own, 0.0)
         inside = zip(
             (a - 14).tolist(), (b - 14).tolist(), contact.tolist(), strict=True
         )
@@ -356,7 +356,7 @@ def test_disulfides_do_not_push_themselves_apart(other: str, n_found: int) -> No
     flat[4] = flat[14 + sulfur] + torch.tensor([0.0, 0.303, 0.0])
     none = torch.zeros(1, dtype=torch.long)
     where = ResiduePairs(none, none, none + 1, torch.zeros(1, 3))
-    a, b, _contact, _ = ClashReliever().shape.list_contacts(
+    a, b, _contact, _ = ClashReliever().touch.list_contacts(
         positions, kind, torch.tensor([0, 1]), where, 0.0
     )
     found = set(zip(a.tolist(), b.tolist(), strict=True))
@@ -384,7 +384,7 @@ def test_squeezed_angles_count_as_overlaps(pair: str, distance: float) -> None:
         where = ResiduePairs(
             none, torch.tensor([1, 1]), torch.tensor([1, 2]), torch.zeros(2, 3)
         )
-        a, b, contact, _ = ClashReliever().shape.list_contacts(
+        a, b, contact, _ = ClashReliever().touch.list_contacts(
             positions, kind, segment, where, 0.0
         )
         found.append(
