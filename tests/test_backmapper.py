@@ -211,7 +211,8 @@ def test_a_trajectory_file_is_streamed_in_order(
     expected = ca_backmapper.backmap(frames[::2])
     assert len(atoms) == 3
     for a, b in zip(atoms, expected, strict=True):
-        np.testing.assert_allclose(a.positions, b.positions, atol=1e-4)
+        # the last digits of the file's angstroms, after packing and relief
+        np.testing.assert_allclose(a.positions, b.positions, atol=5e-4)
 
 
 def test_a_frame_becomes_an_all_atom_simulation(ca_backmapper, frames) -> None:
