@@ -17,6 +17,8 @@ __all__ = ["Piece", "cut_frame"]
 
 _MARGIN = 3
 """Residues along the chain on either side of a neighbour of the core."""
+_N_TOUCHING = 10
+"""Nearest residues, whose side chains decide those of the core."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,10 @@ def _make_piece(
 
     `place` (R + 1,) holds -1 everywhere, before and after.
     """
-    near = np.unique(neighbor_index[core])
+    # what touches the core has its own surroundings whole
+    touching = np.unique(neighbor_index[core, :_N_TOUCHING])
+    touching = np.union1d(core, touching[touching >= 0])
+    near = np.unique(neighbor_index[touching])
     near = near[near >= 0]
     along = near[:, None] + np.arange(-_MARGIN, _MARGIN + 1)
     inside = np.clip(along, 0, len(segment) - 1)

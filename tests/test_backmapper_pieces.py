@@ -92,9 +92,9 @@ def test_pieces_give_the_atoms_of_the_whole_frame(
     moved = np.linalg.norm(pieces.heavy - whole.heavy, axis=-1)
     # the backbone sees the same neighbours; a side chain may be chosen anew where
     # the neighbour of a neighbour is missing, more so where a sample draws it
-    assert (moved.max(axis=-1) > 0.01).mean() < (0.03 if samples is None else 0.25)
+    assert (moved.max(axis=-1) > 0.01).mean() < (0.02 if samples is None else 0.25)
     turned = moved[:, :, :4].max(axis=-1) > 1e-3
-    if exact:
+    if samples is None or exact:
         assert not turned.any()
     # unless CA are exact, backbones give way to side chains that overlap severely,
     # so they may differ beside a side chain that was chosen anew, and nowhere else
