@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from openmm_backmap.mapping.coarsen import compute_bead_weights
 from openmm_backmap.nn.bead_hints import BeadHints, hint_awsem, hint_com
 from openmm_backmap.nn.ca_features import compute_image_shift
+from openmm_backmap.nn.ca_noise import compute_shift
 from openmm_backmap.nn.com_trace import ComTrace, load_com_trace
 from openmm_backmap.packing.relieve import ClashReliever
 
@@ -70,6 +71,10 @@ def sort_neighbors(
     return neighbor_index.gather(2, order), image
 
 
+LOOSE: float = 0.001
+"""CA moved by more than this (nm, root mean square of a chain) are of a simulation."""
+
+
 class BeadModel(nn.Module):
     """Any CA model, made to read centres of mass and AWSEM beads.
 
@@ -100,6 +105,7 @@ class BeadModel(nn.Module):
         self.trace = load_com_trace() if trace is None else trace
         self.relaxer = ClashReliever()
         self.com_spread = list(com_spread)
+        self.loose = LOOSE
         mass = torch.from_numpy(compute_bead_weights("com")[:, 0]).float()
         self.register_buffer("mass", mass)
 
@@ -146,8 +152,9 @@ class BeadModel(nn.Module):
         )
         if not exact:
             image = compute_image_shift(ca, chain_index, neighbor_index, box)
+            loose = compute_shift(positions[:, :, 1], ca, chain_index) > self.loose
             positions = self.relaxer.relieve(
-                positions, residue_type, chain_index, neighbor_index, image
+                positions, residue_type, chain_index, neighbor_index, image, loose
             )
         return positions, confidence
 

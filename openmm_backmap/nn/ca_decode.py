@@ -1,6 +1,7 @@
 """From logits to torsions: mode, samples and chi candidates (scriptable)."""
 
 import math
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from openmm_backmap.nn.torsion_bins import (
 from openmm_backmap.nn.torsion_heads import TWIST_RANGE, TorsionHeads
 
 __all__ = ["CADecoder"]
+
+NO_CANDIDATE: float = -1.0e4
+"""log p of a plane that is none."""
 
 
 class CADecoder(nn.Module):
@@ -40,6 +44,7 @@ class CADecoder(nn.Module):
         self.max_log_ratio = max_log_ratio
         self.twist_range = TWIST_RANGE
         self.basin = 9  # bins on either side that one azimuth stands for
+        self.no_candidate = NO_CANDIDATE
         self.label_sd = math.radians(4.0)
         tables = load_builder_tables()
         self.register_buffer("n_chi", tables.n_chi, persistent=False)
@@ -121,7 +126,11 @@ class CADecoder(nn.Module):
         return alpha, twist, end_torsion
 
     def spread_planes(
-        self, h: Tensor, is_cis: Tensor, step: float = 0.2, n_spread: int = 1
+        self,
+        h: Tensor,
+        is_cis: Tensor,
+        is_vague: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        step: float = 0.2,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The likeliest planes of every unit and planes a little beside them.
 
@@ -131,17 +140,19 @@ class CADecoder(nn.Module):
             Trunk features.
         is_cis : torch.Tensor, shape (F, R), bool
             Cis units.
+        is_vague : torch.Tensor or None, shape (F, R), bool
+            Units of which not only the likeliest peak gets further candidates, as the
+            likeliest planes need not fit one another there. If None, none.
         step : float
             How far beside a peak the further candidates stand, in radians.
-        n_spread : int
-            Peaks S that have such candidates, the likeliest first.
 
         Returns
         -------
-        alpha, twist, log_p : torch.Tensor, shape (F, R, 3 + 2 S)
-            Three peaks of the C azimuth, the first ones with a plane on either side
-            whose log p falls as the distribution does. Azimuths are means of `basin`
-            bins on either side of a peak, twists means about the likeliest one.
+        alpha, twist, log_p : torch.Tensor, shape (F, R, 5) or (F, R, 9)
+            Three peaks of the C azimuth, the first one (in vague places all) with a
+            plane on either side whose log p falls as the distribution does. Azimuths
+            are means of `basin` bins on either side of a peak, twists means about the
+            likeliest one.
         """
         n_frames, n = h.shape[0], h.shape[1]
         logits = self._alpha_logits(h, is_cis)
@@ -155,13 +166,22 @@ class CADecoder(nn.Module):
         top = torch.gather(density, 1, bin_of(peak, n_bins))
         alphas: list[Tensor] = []
         log_ps: list[Tensor] = []
+        n_spread = 1
+        if is_vague is not None and bool(is_vague.any()):
+            n_spread = 3
         for offset in (0.0, -step, step):
             kept = peak.shape[1] if offset == 0.0 else n_spread
             moved = peak[:, :kept] + offset
             alphas.append(moved)
             beside = torch.gather(density, 1, bin_of(moved, n_bins))
             lost = (beside - top[:, :kept]).clamp(max=0.0)
-            log_ps.append(mass[:, :kept] + lost)
+            found = mass[:, :kept] + lost
+            if is_vague is not None and offset != 0.0:
+                # in a batch with vague frames the others stay as they are alone
+                sure = ~is_vague.reshape(-1, 1)
+                others = found[:, 1:].masked_fill(sure, self.no_candidate)
+                found = torch.cat((found[:, :1], others), 1)
+            log_ps.append(found)
         alpha = torch.cat(alphas, 1).view(n_frames, n, -1)
         twists: list[Tensor] = []
         for k in range(alpha.shape[2]):

@@ -23,6 +23,7 @@ from openmm_backmap.nn.template import (
 from openmm_backmap.nn.torsion_bins import decode_mean, sample_bins
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings, choose_planes
+from openmm_backmap.packing.settle_backbone import BackboneSettler
 
 __all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate"]
 
@@ -102,6 +103,7 @@ class CAModel(PackedModel):
         self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
         self.vague = VAGUE
+        self.settler = BackboneSettler()
         self.noise_width = CA_NOISE_WIDTH
         self.residues_at_once = residues_at_once
 
@@ -215,8 +217,13 @@ class CAModel(PackedModel):
             uniform = 0.5 * (1.0 + torch.erf(noise[..., :6] / math.sqrt(2.0)))
             draw = noise[..., 2]
             push = noise[..., 6:10]
+        is_vague = compute_shift(ca, beads, chain_index) > self.vague
+        if hints is not None:
+            is_vague = torch.ones_like(is_vague)
         if uniform is None:
-            alphas, twists, plane_log_p = self.decoder.spread_planes(h, is_cis)
+            alphas, twists, plane_log_p = self.decoder.spread_planes(
+                h, is_cis, is_vague
+            )
         else:
             alphas, twists, plane_log_p = self.decoder.draw_planes(h, is_cis, uniform)
         if template is not None and trust is not None:
@@ -241,9 +248,6 @@ class CAModel(PackedModel):
                 chain_index,
                 self.packer.builder(),
             )
-        is_vague = compute_shift(ca, beads, chain_index) > self.vague
-        if hints is not None:
-            is_vague = torch.ones_like(is_vague)
         alpha, twist = choose_planes(
             ca,
             alphas,
@@ -283,6 +287,10 @@ class CAModel(PackedModel):
         )
         if hints is not None and bool(hints.has_oxygen.any()):
             backbone = turn_ends(hints, backbone, chain_index)
+        if hints is None and not exact:
+            backbone = self.settler.settle(
+                backbone, residue_type, chain_index, is_vague
+            )
         told = self.decoder.encode_backbone(alpha, twist, is_cis, chain_index)
         chi, log_p = self.decoder.decode_chi(h, told, residue_type, push)
         if template is not None and trust is not None:

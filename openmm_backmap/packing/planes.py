@@ -34,6 +34,7 @@ class PlaneSettings(NamedTuple):
     """Weights of the terms in which two planes meet, in nats."""
 
     angle_spread: float = 0.06  # radians, of N-CA-C about its ideal
+    vague_spread: float = 0.08  # the same in vague traces, if it is smaller
     ramachandran_weight: float = 1.0
     ramachandran_floor: float = -9.0  # lowest log p a (phi, psi) bin may have
     outlier_log_p: float = -6.0  # in vague traces a bin with less costs more:
@@ -94,6 +95,10 @@ def _meeting_energy(
     cosine = (to_n * to_c).sum(-1).clamp(min=-0.999999, max=0.999999)
     ideal = tables.n_ca_c[residue_type].view(1, -1, 1, 1)
     strain = (torch.acos(cosine) - ideal) / settings.angle_spread
+    if is_vague is not None:
+        tight = is_vague.to(strain.dtype).unsqueeze(2).unsqueeze(2)
+        more = max(1.0, settings.angle_spread / settings.vague_spread) - 1.0
+        strain = strain * (1.0 + more * tight)
     phi = compute_dihedrals_between(before_c, nitrogen, center, carbon)
     psi = compute_dihedrals_between(next_n, carbon, center, nitrogen).transpose(2, 3)
     n_bins = ramachandran.shape[-1]

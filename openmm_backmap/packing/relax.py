@@ -134,13 +134,14 @@ class BeadRelaxer(nn.Module):
     ) -> Tensor:
         """Draw, with the contacts listed anew `n_lists` times; see `draw`."""
         skin = self.settings.skin
+        everywhere = torch.ones_like(target[:, :, 0]) > 0.0
         for _list in range(n_lists):
             pairs = self.touch.list_neighbors(
                 positions, residue_type, neighbor_index, image, skin
             )
             positions = self.draw(
                 built, positions, target, share, residue_type, chain_index,
-                pairs, n_steps,
+                pairs, n_steps, None, everywhere,
             )  # fmt: skip
         return positions
 
@@ -155,6 +156,7 @@ class BeadRelaxer(nn.Module):
         pairs: ResiduePairs,
         n_steps: int,
         mobile: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        loose: Optional[Tensor] = None,  # noqa: UP045
     ) -> Tensor:
         """Draw all residues to their beads for some steps.
 
@@ -172,6 +174,8 @@ class BeadRelaxer(nn.Module):
             Steps.
         mobile : torch.Tensor or None, shape (F, R), bool
             Residues that may move. If None, all.
+        loose : torch.Tensor or None, shape (F, R), bool
+            Residues whose hydrogens are given room, too. If None, none.
 
         Returns
         -------
@@ -200,7 +204,12 @@ class BeadRelaxer(nn.Module):
         place[atom] = torch.arange(n_moving, device=built.device)
         model = built.reshape(-1, 3)
         gap = model.index_select(0, b) - model.index_select(0, a)
-        rest = torch.where(rest > 0.0, rest, torch.sqrt((gap * gap).sum(-1)))
+        built_with = torch.sqrt((gap * gap).sum(-1))
+        opens = (b - a == 2) & (torch.remainder(a, 14) == 0)
+        nearest, farthest = self.shape.n_to_c
+        kept_open = built_with.clamp(min=nearest, max=farthest)
+        built_with = torch.where(opens, kept_open, built_with)
+        rest = torch.where(rest > 0.0, rest, built_with)
         on_a, on_b, on_four = place[a], place[b], place[four.reshape(-1)]
         height, _normal, _lever = compute_heights(
             model.index_select(0, four.reshape(-1)).view(-1, 4, 3)
@@ -231,8 +240,9 @@ class BeadRelaxer(nn.Module):
         y = x.index_select(1, atom)
         velocity = torch.zeros_like(y)
         near_a, near_b, contact, shift = self.touch.list_contacts(
-            positions, residue_type, chain_index, pairs, settings.skin
-        )
+            positions, residue_type, chain_index, pairs, settings.skin, loose,
+            settings.skin,
+        )  # fmt: skip
         shift = shift.t().contiguous()
         on_near_a, on_near_b = place[near_a], place[near_b]
         for step in range(n_steps):

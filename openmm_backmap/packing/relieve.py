@@ -1,5 +1,7 @@
 """Giving way where no choice of planes and rotamers fits."""
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,7 @@ class ClashReliever(BeadRelaxer):
         chain_index: Tensor,
         neighbor_index: Tensor,
         image: Tensor,
+        loose: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         severe: float = SEVERE,
         severe_stiff: float = SEVERE_STIFF,
         n_rounds: int = N_ROUNDS,
@@ -57,6 +60,8 @@ class ClashReliever(BeadRelaxer):
             Nearest residues, -1 padded.
         image : torch.Tensor, shape (F, R, K, 3)
             Vectors to their nearest periodic image in nm.
+        loose : torch.Tensor or None, shape (F, R), bool
+            Residues whose hydrogens are looked at, too. If None, none.
         severe, severe_stiff : float
             Overlap beyond the tolerance that is undone, in nm: of any atoms; in the
             first two rounds, where neither is of a side chain beyond CB.
@@ -84,8 +89,9 @@ class ClashReliever(BeadRelaxer):
                 wanted = wanted & (gone[base + pairs.first] | gone[base + pairs.second])
             pairs = keep_pairs(pairs, wanted)
             a, b, contact, shift = self.touch.list_contacts(
-                moved, residue_type, chain_index, pairs, -severe_stiff, 0.0
-            )
+                moved, residue_type, chain_index, pairs, -severe_stiff, loose,
+                -severe, 0.0,
+            )  # fmt: skip
             atoms = moved.reshape(-1, 3)
             gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
             overlap = contact - torch.sqrt(gap.square().sum(-1))
@@ -93,7 +99,7 @@ class ClashReliever(BeadRelaxer):
             counts = (stiff & (turn < 2)) | (overlap > severe)
             kept = torch.nonzero(counts).squeeze(-1)
             a, b = a[kept], b[kept]
-            bad = self.shape.find_strained_prolines(moved, residue_type, chain_index)
+            bad = self.shape.find_strained(moved, residue_type, chain_index)
             bad = bad.reshape(-1)
             if a.numel() == 0 and not bool(bad.any()):
                 break
@@ -111,6 +117,7 @@ class ClashReliever(BeadRelaxer):
                 bad,
                 turn > 0,
                 n_steps,
+                loose,
             )
         return self.mend_bonds(positions, moved, residue_type, chain_index, n_steps)
 
@@ -180,6 +187,7 @@ class ClashReliever(BeadRelaxer):
         bad: Tensor,
         is_wide: bool,
         n_steps: int,
+        loose: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
     ) -> Tensor:
         """Move what is near bad residues (F R,); the rest is left out.
 
@@ -212,6 +220,9 @@ class ClashReliever(BeadRelaxer):
         here = positions.reshape(-1, 14, 3).index_select(0, row).unsqueeze(0)
         share = torch.zeros_like(here[0, :, :, 0])
         share[:, 1] = 1.0
+        told: Optional[Tensor] = None  # noqa: UP045
+        if loose is not None:
+            told = loose.reshape(-1)[row].unsqueeze(0)
         here = self.draw(
             start,
             here,
@@ -224,6 +235,7 @@ class ClashReliever(BeadRelaxer):
             ),
             n_steps,
             mobile[row].unsqueeze(0),
+            told,
         )  # fmt: skip
         flat = positions.reshape(-1, 14, 3).index_copy(0, row, here[0])
         return flat.view_as(positions)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.packing.springs import (
     BEFORE_PROLINE,
     HAND_CENTERS,
@@ -15,6 +16,11 @@ from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 __all__ = ["ShapeLists"]
 
 CIS_BOND: float = 0.34
+N_TO_C: tuple[float, float] = (0.232, 0.262)
+"""Least and largest distance of N and C of a residue that is held, in nm: N-CA-C of
+102 and 123 degrees. Straight CA of a simulation let it be built wider."""
+N_TO_C_SLACK: float = 0.01
+"""How far beyond that, in nm, counts as strained."""
 PROLINE_STRAIN: float = 0.23
 """C to CD of the proline behind it in nm; 0.251 (0.003) in crystal structures."""
 
@@ -22,11 +28,13 @@ PROLINE_STRAIN: float = 0.23
 class ShapeLists(nn.Module):
     """Lists the springs, hands and planes of all heavy atoms."""
 
+    n_to_c: tuple[float, float]
     peptide: list[tuple[int, int, float]]
     before_proline: list[tuple[int, int, float, float, float]]
 
     def __init__(self) -> None:
         super().__init__()
+        self.n_to_c = N_TO_C
         self.peptide = list(PEPTIDE)
         self.before_proline = list(BEFORE_PROLINE)
         inner = [list_inner_pairs(t) for t in range(N_TYPES)]
@@ -104,19 +112,43 @@ class ShapeLists(nn.Module):
             torch.cat(rest, 1).reshape(-1),
         )
 
-    def find_strained_prolines(
+    def find_strained(
         self,
         positions: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
         limit: float = PROLINE_STRAIN,
+        slack: float = N_TO_C_SLACK,
     ) -> Tensor:
-        """Prolines whose ring runs into the residue before, (F, R) bool."""
+        """Mark residues that bonds and angles strain.
+
+        Prolines whose ring runs into the residue before, and N-CA-C that are far from
+        tetrahedral.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type, chain_index : torch.Tensor, shape (R,), int64
+            Type and segment.
+        limit : float
+            C and CD of a proline nearer than this (nm) count.
+        slack : float
+            N and C of a residue this much (nm) beyond what is held count.
+
+        Returns
+        -------
+        torch.Tensor, shape (F, R), bool
+            Strained ones.
+        """
         carbon = torch.roll(positions[:, :, 2], 1, 1)
         gap = positions[:, :, 6] - carbon
         near = gap.square().sum(-1) < limit * limit
         follows = torch.roll(has_next(chain_index), 1, 0)
-        return near & (follows & (residue_type == 14)).unsqueeze(0)
+        ring = near & (follows & (residue_type == 14)).unsqueeze(0)
+        span = compute_distance(positions[:, :, 0], positions[:, :, 2])
+        nearest, farthest = self.n_to_c
+        return ring | (span < nearest - slack) | (span > farthest + slack)
 
     def list_heights(
         self, frames: int, residue_type: Tensor, chain_index: Tensor

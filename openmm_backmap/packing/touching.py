@@ -1,6 +1,6 @@
 """Which residues and which of their atoms touch, or may come to."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from openmm_backmap.packing.exclusions import (
     compute_excluded_before,
     compute_excluded_inside,
 )
+from openmm_backmap.packing.hydrogen_room import HydrogenRoom
 from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
 from openmm_backmap.residues.names import N_TYPES
 
@@ -72,6 +73,11 @@ class TouchLists(nn.Module):
         # two of the largest atoms that just touch
         self.widest = 2.0 * float(radius.max()) - clash_tolerance
         self.eclipsed_next = ECLIPSED_NEXT
+        self.room = HydrogenRoom()
+        # half of the distance within which a pair needs a closer look
+        size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.165)
+        size = torch.where(sulfur, 0.175, size)
+        self.register_buffer("size", size, persistent=False)
         self.register_buffer("radius", radius, persistent=False)
         self.register_buffer("polar", polar, persistent=False)
         self.register_buffer("exists", exists, persistent=False)
@@ -203,6 +209,8 @@ class TouchLists(nn.Module):
         chain_index: Tensor,
         pairs: ResiduePairs,
         skin: float,
+        loose: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        hidden_skin: float = 0.0,
         polar_allowance: float = 0.02,
         hydrogen_margin: float = 0.04,
         chunk: int = 1024,
@@ -219,6 +227,11 @@ class TouchLists(nn.Module):
             Where to look.
         skin : float
             Pairs this much (nm) beyond contact are listed too.
+        loose : torch.Tensor or None, shape (F, R), bool
+            Residues whose hydrogens are looked at, too: contact is then as far as their
+            atoms must part. If None, none.
+        hidden_skin : float
+            The `skin` of hydrogens, at most as large and at least 0.03 nm less.
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
         hydrogen_margin : float
@@ -239,32 +252,61 @@ class TouchLists(nn.Module):
         residues = positions.shape[1]
         blocks, atom_at = self.block_atoms(positions, residue_type)
         base = pairs.frame * residues
+        reach = self.widest + skin
+        if loose is not None and bool(loose.any()):
+            reach = max(reach, self.room.reach + hidden_skin)
         place_i, place_j, distance, pair = find_point_pairs(
             blocks,
             blocks,
             base + pairs.first,
             base + pairs.second,
             pairs.shift.t().contiguous(),
-            self.widest + skin,
+            reach,
             residues,
             chunk,
         )
+        # most pairs found are too far apart for what they are
+        slot_at = torch.remainder(atom_at, 14)
+        residue_at = torch.div(atom_at, 14, rounding_mode="floor")
+        type_at = residue_type[torch.remainder(residue_at, residues)]
+        size_at = self.size[type_at, slot_at]
+        size = size_at.index_select(0, place_i) + size_at.index_select(0, place_j)
+        near = torch.nonzero(distance < size + hidden_skin).squeeze(-1)
+        place_i, place_j = place_i.index_select(0, near), place_j.index_select(0, near)
+        distance, pair = distance.index_select(0, near), pair.index_select(0, near)
         a, b = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)
         i, j = pairs.first.index_select(0, pair), pairs.second.index_select(0, pair)
-        s, t = torch.remainder(a, 14), torch.remainder(b, 14)
         limit, counts = self.compute_limits(
             i,
             j,
-            s,
-            t,
+            slot_at.index_select(0, place_i),
+            slot_at.index_select(0, place_j),
             residue_type,
             has_next(chain_index),
             polar_allowance,
             hydrogen_margin,
         )
+        shift = pairs.shift.index_select(0, pair)
+        if loose is not None and bool(loose.any()):
+            told = loose.reshape(-1).index_select(0, residue_at)
+            told = told.index_select(0, place_i) | told.index_select(0, place_j)
+            # what the batch makes visible beyond the usual reach is not for all
+            counts = counts & (told | (distance < self.widest + skin))
+            hidden = torch.nonzero(counts & told).squeeze(-1)
+            short = self.room.compute_shortfall(
+                positions.reshape(-1, 3),
+                type_at.index_select(0, place_i.index_select(0, hidden)),
+                type_at.index_select(0, place_j.index_select(0, hidden)),
+                a.index_select(0, hidden),
+                b.index_select(0, hidden),
+                shift.index_select(0, hidden),
+            )
+            wanted = limit.index_select(0, hidden)
+            parted = torch.maximum(wanted, distance.index_select(0, hidden) + short)
+            wanted = torch.where(short > -hidden_skin, parted, wanted)
+            limit = limit.index_copy(0, hidden, wanted)
         kept = torch.nonzero(counts & (distance < limit + skin)).squeeze(-1)
-        shift = pairs.shift.index_select(0, pair[kept])
-        return a[kept], b[kept], limit[kept], shift
+        return a[kept], b[kept], limit[kept], shift[kept]
 
     def compute_limits(
         self,
@@ -299,29 +341,46 @@ class TouchLists(nn.Module):
         counts : torch.Tensor, shape (N,), bool
             False for pairs held by bonds, and for one half of those in a residue.
         """
-        type_i, type_j = residue_type[i], residue_type[j]
-        limit = self.radius[type_i, s] + self.radius[type_j, t]
-        polar = self.polar[type_i, s] & self.polar[type_j, t]
+        type_i = residue_type.index_select(0, i)
+        type_j = residue_type.index_select(0, j)
+        one, two = type_i * 14 + s, type_j * 14 + t
+        radius, polar = self.radius.reshape(-1), self.polar.reshape(-1)
+        limit = radius.index_select(0, one) + radius.index_select(0, two)
+        both_polar = polar.index_select(0, one) & polar.index_select(0, two)
         # a hydrogen of one atom or of both that cannot turn away
-        one, two = self.fixed[type_i, s], self.fixed[type_j, t]
-        both = one & two
-        single = (one | two) & ~both & ~polar
+        fixed = self.fixed.reshape(-1)
+        first, second = fixed.index_select(0, one), fixed.index_select(0, two)
+        both = first & second
+        single = (first | second) & ~both & ~both_polar
         limit = (
             limit
             - self.clash_tolerance
-            - polar_allowance * polar.to(limit.dtype)
+            - polar_allowance * both_polar.to(limit.dtype)
             + hydrogen_margin * (both.to(limit.dtype) + 0.5 * single.to(limit.dtype))
         )
-        same = i == j
-        barrier = self.eclipsed[type_i, s, t] * same.to(limit.dtype)
-        limit = torch.where(barrier > 0.0, barrier, limit)
-        excluded = self.inside[type_i, s, t] & (barrier == 0.0)
-        excluded = same & (excluded | (s >= t))
-        follows = (j == i + 1) & joined[i]
-        turns = follows & (s == 4) & (t == 0)
-        limit = torch.where(turns, torch.full_like(limit, self.eclipsed_next), limit)
-        excluded = excluded | (follows & self.before[type_j, t, s] & ~turns)
+        counts = torch.ones_like(both)
+        own = torch.nonzero(i == j).squeeze(-1)
+        s_own, t_own = s.index_select(0, own), t.index_select(0, own)
+        pair = one.index_select(0, own) * 14 + t_own
+        barrier = self.eclipsed.reshape(-1).index_select(0, pair)
+        limit = limit.index_copy(
+            0, own, torch.where(barrier > 0.0, barrier, limit.index_select(0, own))
+        )
+        bonded = self.inside.reshape(-1).index_select(0, pair) & (barrier == 0.0)
+        counts = counts.index_copy(0, own, ~bonded & (s_own < t_own))
+        next_to = (j == i + 1) & joined.index_select(0, i)
+        after = torch.nonzero(next_to).squeeze(-1)
+        s_next, t_next = s.index_select(0, after), t.index_select(0, after)
+        pair = two.index_select(0, after) * 14 + s_next
+        turns = (s_next == 4) & (t_next == 0)
+        barrier = torch.full_like(limit[:1], self.eclipsed_next)
+        limit = limit.index_copy(
+            0, after, torch.where(turns, barrier, limit.index_select(0, after))
+        )
+        bonded = self.before.reshape(-1).index_select(0, pair) & ~turns
+        counts = counts.index_copy(0, after, ~bonded)
         # a disulfide brings SG to SG and to the other CB
-        bridge = self.bridged[type_i, s] & self.bridged[type_j, t] & ~same
-        bridge = bridge & (self.sulfur[type_i, s] | self.sulfur[type_j, t])
-        return limit, ~excluded & ~bridge
+        bridged, sulfur = self.bridged.reshape(-1), self.sulfur.reshape(-1)
+        bridge = bridged.index_select(0, one) & bridged.index_select(0, two) & (i != j)
+        some = sulfur.index_select(0, one) | sulfur.index_select(0, two)
+        return limit, counts & ~(bridge & some)

@@ -242,3 +242,28 @@ def test_a_chosen_plane_moves_to_the_mean_about_it(
     with torch.no_grad():
         expected = decoder._central_twist(h, cis, alpha)
     assert torch.equal(twist, expected)
+
+
+def test_vague_units_are_offered_planes_beside_all_peaks(decoder: CADecoder) -> None:
+    """And a unit that is not has the same choice beside them as alone."""
+    generator = torch.Generator().manual_seed(8)
+    h = torch.randn(2, 6, 32, generator=generator)
+    cis = torch.zeros(2, 6, dtype=torch.bool)
+    vague = cis.clone()
+    vague[1, 3:] = True
+    with torch.no_grad():
+        plain = decoder.spread_planes(h, cis)
+        mixed = decoder.spread_planes(h, cis, vague)
+    assert plain[0].shape == (2, 6, 5)
+    assert mixed[0].shape == (2, 6, 9)
+    kept = [0, 1, 2, 3, 6]
+    for one, two in zip(plain, mixed, strict=True):
+        assert torch.allclose(one, two[..., kept], atol=1e-6)
+    beside = mixed[2][..., [4, 5, 7, 8]]
+    assert bool((beside[~vague] < -1000.0).all())
+    assert bool((beside[vague] > -100.0).all())
+    # on both sides of the second and the third peak
+    for peak, low, high in ((1, 4, 7), (2, 5, 8)):
+        for column, step in ((low, -0.2), (high, 0.2)):
+            turn = mixed[0][..., column] - mixed[0][..., peak] - step
+            assert torch.allclose(torch.cos(turn), torch.ones(2, 6), atol=1e-6)

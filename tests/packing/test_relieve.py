@@ -176,9 +176,9 @@ def test_a_proline_gives_way_to_the_residue_before_it(
     before = build(case, case.native_chi)
     shape = ClashReliever().shape
     lists = (case.residue_type, case.chain_index)
-    assert shape.find_strained_prolines(before, *lists)[0, proline]
+    assert shape.find_strained(before, *lists)[0, proline]
     after = relieve(case, before)
-    assert not shape.find_strained_prolines(after, *lists).any()
+    assert not shape.find_strained(after, *lists).any()
     gap = (after[0, proline, 6] - after[0, proline - 1, 2]).norm()
     assert 0.235 < float(gap) < 0.27
     far = torch.arange(len(case.residue_type)) - proline
@@ -189,7 +189,7 @@ def test_native_prolines_are_not_strained(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
     case = packing_case()
-    strained = ClashReliever().shape.find_strained_prolines(
+    strained = ClashReliever().shape.find_strained(
         build(case, case.native_chi), case.residue_type, case.chain_index
     )
     assert not strained.any()
