@@ -4,7 +4,10 @@ from itertools import islice
 from pathlib import Path
 
 import mdtraj
+import numpy as np
+import openmm
 import pytest
+from openmm import app, unit
 
 from openmm_backmap import Backmapper, Minimizer
 
@@ -31,3 +34,31 @@ def test_raw_frames_have_energies_below_zero(shared: Path, case: str) -> None:
     energies = [minimizer.energy(f.positions) for f in islice(frames, n_frames)]
     assert len(energies) == n_frames
     assert max(energies) < 0.0
+
+
+@pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
+def test_dynamics_start_from_raw_frames(shared: Path) -> None:
+    """Steps of 2 fs, no minimization; frames 0, 5 and 6 went to infinity once."""
+    folder = shared / "cases" / "calvados2_A1SLCD"
+    if not folder.exists():
+        pytest.skip("no CALVADOS case beside the data")
+    top = folder / "top.pdb"
+    backmapper = Backmapper.from_topology(top, device="cpu")
+    topology = backmapper.atom_topology.topology
+    field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
+    system = field.createSystem(topology, constraints=app.HBonds)
+    n_free = 3 * system.getNumParticles() - system.getNumConstraints()
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.002)
+    integrator.setRandomNumberSeed(1)
+    platform = openmm.Platform.getPlatformByName("CPU")
+    simulation = app.Simulation(topology, system, integrator, platform)
+    frames = backmapper.backmap_trajectory(folder / "A1SLCD.dcd", top=top)
+    for frame in (f for k, f in enumerate(islice(frames, 7)) if k in (0, 5, 6)):
+        simulation.context.setPositions(np.asarray(frame.positions))
+        simulation.context.applyConstraints(1e-6)
+        simulation.context.setVelocitiesToTemperature(300.0, 1)
+        for _ in range(5):
+            simulation.step(8)
+            state = simulation.context.getState(energy=True)
+            kinetic = state.getKineticEnergy() / unit.kilojoule_per_mole
+            assert 2.0 * kinetic / (8.314e-3 * n_free) < 500.0

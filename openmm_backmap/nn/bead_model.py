@@ -226,4 +226,16 @@ class BeadModel(nn.Module):
                 k == n_rounds - 1,
             )
             trace = positions[:, :, 1]
+            if k == n_rounds - 1:
+                everywhere = torch.ones_like(trace[:, :, 0]) > 0.0
+                positions = self.relaxer.relieve(
+                    positions,
+                    residue_type,
+                    chain_index,
+                    near,
+                    image,
+                    everywhere,
+                    target,
+                    share,
+                )
         return positions, confidence

@@ -42,8 +42,21 @@ ECLIPSED_NEXT = 0.28
 """The same of CB and the next residue's N (0.267 at 0, 0.281 at 40; 0.275 in the
 nearest 0.1 %)."""
 
+ECLIPSED_END = 0.275
+"""The same of CG and NZ of a lysine and of CB and NE of an arginine (0.262 to 0.269 at
+0, 0.279 to 0.284 at 40)."""
+
+ECLIPSED_SULFUR = 0.30
+"""The same of CA and SD of a methionine (0.286 at 0, 0.304 at 40)."""
+
 ECLIPSED_RING = 0.31
 """The same of a carbon and one of a flat ring: 60 degrees."""
+
+ENDS = {
+    "ARG": (("CB", "NE", ECLIPSED_END),), "LYS": (("CG", "NZ", ECLIPSED_END),),
+    "MET": (("CA", "SD", ECLIPSED_SULFUR),),
+}  # fmt: skip
+"""Pairs of a side chain's carbon and its N or S three bonds away."""
 
 
 def find_fixed_hydrogens() -> torch.Tensor:
@@ -90,6 +103,9 @@ def compute_eclipsed() -> torch.Tensor:
         if residue != "GLY":
             oxygen, beta = ATOM_SLOT[t]["O"], ATOM_SLOT[t]["CB"]
             result[t, oxygen, beta] = result[t, beta, oxygen] = ECLIPSED_OXYGEN
+        for one, other, limit in ENDS.get(residue, ()):
+            a, b = ATOM_SLOT[t][one], ATOM_SLOT[t][other]
+            result[t, a, b] = result[t, b, a] = limit
         beside = chain[:, None] & ring | ring[:, None] & chain
         result[t][three & beside] = ECLIPSED_RING
     return result

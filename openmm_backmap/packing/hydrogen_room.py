@@ -3,7 +3,8 @@
 Where the hydrogens of a carbon point decides whether it has room: two carbons 3.4 A
 apart are in contact as their hydrogens lie beside one another, and too near by an
 angstrom where they point at each other. Their places follow from the heavy atoms
-(`residues.hydrogens`), those of methyls, which turn, left out.
+(`residues.hydrogens`). Those of methyls turn; methyls keep away from atoms of other
+residues as spheres.
 """
 
 import torch
@@ -20,6 +21,11 @@ TO_HYDROGEN: float = 0.195
 they attract most, 10 kJ/mol of repulsion here)."""
 TO_ELEMENT: dict[str, float] = {"C": 0.24, "N": 0.23, "O": 0.22, "S": 0.26}
 """The same of a hydrogen and a heavy atom."""
+TO_METHYL: float = 0.27
+"""The same of a hydrogen and the carbon of a methyl."""
+METHYL_RADIUS: float = 0.18
+RADIUS: dict[str, float] = {"C": 0.16, "N": 0.14, "O": 0.13, "S": 0.17}
+"""Radii in nm whose sum a methyl and an atom without such a hydrogen shall keep."""
 
 
 class HydrogenRoom(nn.Module):
@@ -35,14 +41,22 @@ class HydrogenRoom(nn.Module):
         along = torch.zeros(N_TYPES, N_SLOTS)
         across = torch.zeros(N_TYPES, N_SLOTS)
         to_heavy = torch.zeros(N_TYPES, N_SLOTS)
+        radius = torch.zeros(N_TYPES, N_SLOTS)
+        methyl = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         for t, residue in enumerate(RESIDUE_NAMES):
             slots = ATOM_SLOT[t]
             for name, slot in slots.items():
                 to_heavy[t, slot] = TO_ELEMENT[name[0]]
+                radius[t, slot] = RADIUS[name[0]]
             for site in added_sites(residue):
-                if site.is_rotor or site.parent[0] != "C":
+                if site.parent[0] != "C":
                     continue
                 slot = slots[site.parent]
+                if site.is_rotor:
+                    methyl[t, slot] = True
+                    to_heavy[t, slot] = TO_METHYL
+                    radius[t, slot] = METHYL_RADIUS
+                    continue
                 for k, name in enumerate(site.neighbors):
                     beside[t, slot, k] = slots[name]
                 n_beside[t, slot] = len(site.neighbors)
@@ -58,6 +72,8 @@ class HydrogenRoom(nn.Module):
         self.register_buffer("along", along, persistent=False)
         self.register_buffer("across", across, persistent=False)
         self.register_buffer("to_heavy", to_heavy, persistent=False)
+        self.register_buffer("radius", radius, persistent=False)
+        self.register_buffer("methyl", methyl, persistent=False)
 
     def place(
         self, atoms: Tensor, kind: Tensor, atom: Tensor
@@ -115,7 +131,7 @@ class HydrogenRoom(nn.Module):
         -------
         torch.Tensor, shape (M,)
             In nm, of the worst of a pair's hydrogens; negative where there is room, and
-            where neither atom has hydrogens.
+            where neither atom has hydrogens. Methyls count between residues only.
         """
         a1, a2, has_a = self.place(atoms, kind_a, a)
         b1, b2, has_b = self.place(atoms, kind_b, b)
@@ -135,7 +151,13 @@ class HydrogenRoom(nn.Module):
         both = torch.where(has_a & has_b, both, none)
         of_a = torch.where(has_a, of_a, none)
         of_b = torch.where(has_b, of_b, none)
-        return torch.maximum(both, torch.maximum(of_a, of_b))
+        short = torch.maximum(both, torch.maximum(of_a, of_b))
+        slot_a, slot_b = torch.remainder(a, 14), torch.remainder(b, 14)
+        turns = self.methyl[kind_a, slot_a] | self.methyl[kind_b, slot_b]
+        turns = turns & ~has_a & ~has_b & (a - slot_a != b - slot_b)
+        sphere = self.radius[kind_a, slot_a] + self.radius[kind_b, slot_b]
+        sphere = sphere - torch.sqrt(square(at_a - at_b))
+        return torch.where(turns, torch.maximum(short, sphere), short)
 
 
 def square(vector: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class RelaxSettings(NamedTuple):
     rate: float = 0.5
     bead_rate: float = 0.12  # share of the way to the bead a step
     height_weight: float = 1.0  # stiffness of hands and peptide planes
-    clash_weight: float = 0.3  # stiffness of an overlap, bonds have 1
+    clash_weight: float = 0.27  # stiffness of an overlap, bonds have 1
     clash_tolerance: float = 0.04  # nm of overlap that costs nothing
     skin: float = 0.06  # nm beyond contact in which pairs are listed
     single_rate: float = 0.3  # the same for a bead that is one atom, times this

@@ -37,6 +37,8 @@ class ClashReliever(BeadRelaxer):
         neighbor_index: Tensor,
         image: Tensor,
         loose: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+        target: Optional[Tensor] = None,  # noqa: UP045
+        share: Optional[Tensor] = None,  # noqa: UP045
         severe: float = SEVERE,
         severe_stiff: float = SEVERE_STIFF,
         n_rounds: int = N_ROUNDS,
@@ -62,6 +64,11 @@ class ClashReliever(BeadRelaxer):
             Vectors to their nearest periodic image in nm.
         loose : torch.Tensor or None, shape (F, R), bool
             Residues whose hydrogens are looked at, too. If None, none.
+        target : torch.Tensor or None, shape (F, R, 3)
+            Where the bead of each residue is drawn to, in nm. If None, its CA is drawn
+            to where it is.
+        share : torch.Tensor or None, shape (R, 14)
+            What the bead is made of: shares of the atoms, sum 1. If None, CA.
         severe, severe_stiff : float
             Overlap beyond the tolerance that is undone, in nm: of any atoms; in the
             first two rounds, where neither is of a side chain beyond CB.
@@ -75,6 +82,11 @@ class ClashReliever(BeadRelaxer):
         torch.Tensor, shape (F, R, 14, 3)
             Heavy atoms in nm.
         """
+        if target is None:
+            target = positions[:, :, 1]
+        if share is None:
+            share = torch.zeros_like(positions[0, :, :, 0])
+            share[:, 1] = 1.0
         moved = positions
         around = self.touch.list_neighbors(
             moved, residue_type, neighbor_index, image, self.settings.skin + reserve
@@ -111,6 +123,8 @@ class ClashReliever(BeadRelaxer):
             moved = self.relieve_places(
                 positions,
                 moved,
+                target,
+                share,
                 residue_type,
                 chain_index,
                 pairs,
@@ -119,12 +133,16 @@ class ClashReliever(BeadRelaxer):
                 n_steps,
                 loose,
             )
-        return self.mend_bonds(positions, moved, residue_type, chain_index, n_steps)
+        return self.mend_bonds(
+            positions, moved, target, share, residue_type, chain_index, n_steps
+        )
 
     def mend_bonds(
         self,
         built: Tensor,
         positions: Tensor,
+        target: Tensor,
+        share: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
         n_steps: int,
@@ -140,6 +158,8 @@ class ClashReliever(BeadRelaxer):
         ----------
         built, positions : torch.Tensor, shape (F, R, 14, 3)
             Heavy atoms before and after the relief, in nm.
+        target, share : torch.Tensor, shapes (F, R, 3), (R, 14)
+            See `relieve`.
         residue_type, chain_index : torch.Tensor, shape (R,), int64
             Type and segment.
         n_steps : int
@@ -174,13 +194,24 @@ class ClashReliever(BeadRelaxer):
         none = torch.zeros_like(residue_type[:0])
         no_pairs = ResiduePairs(none, none, none, built.new_zeros(0, 3))
         return self.relieve_places(
-            built, positions, residue_type, chain_index, no_pairs, bad, False, n_steps
+            built,
+            positions,
+            target,
+            share,
+            residue_type,
+            chain_index,
+            no_pairs,
+            bad,
+            False,
+            n_steps,
         )
 
     def relieve_places(
         self,
         built: Tensor,
         positions: Tensor,
+        target: Tensor,
+        share: Tensor,
         residue_type: Tensor,
         chain_index: Tensor,
         pairs: ResiduePairs,
@@ -218,17 +249,16 @@ class ClashReliever(BeadRelaxer):
         broken[1:] = (~joined[row[:-1]] | (row[1:] - row[:-1] > 1)).to(row.dtype)
         start = built.reshape(-1, 14, 3).index_select(0, row).unsqueeze(0)
         here = positions.reshape(-1, 14, 3).index_select(0, row).unsqueeze(0)
-        share = torch.zeros_like(here[0, :, :, 0])
-        share[:, 1] = 1.0
+        of_chain = torch.remainder(row, residues)
         told: Optional[Tensor] = None  # noqa: UP045
         if loose is not None:
             told = loose.reshape(-1)[row].unsqueeze(0)
         here = self.draw(
             start,
             here,
-            start[:, :, 1],
-            share,
-            residue_type[torch.remainder(row, residues)],
+            target.reshape(-1, 3).index_select(0, row).unsqueeze(0),
+            share[of_chain],
+            residue_type[of_chain],
             torch.cumsum(broken, 0),
             ResiduePairs(
                 torch.zeros_like(one), place[one], place[two], pairs.shift

@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 _STIFF = 1.5
-_ANGLE = 0.5
+_ANGLE = 0.65
 _PLANE = 0.3
 
 PEPTIDE = (

@@ -76,6 +76,7 @@ class TouchLists(nn.Module):
         self.room = HydrogenRoom()
         # half of the distance within which a pair needs a closer look
         size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.165)
+        size = torch.where(self.room.methyl, 0.195, size)
         size = torch.where(sulfur, 0.175, size)
         self.register_buffer("size", size, persistent=False)
         self.register_buffer("radius", radius, persistent=False)

@@ -202,6 +202,8 @@ def test_strained_bonds_settle_and_nothing_else_moves(
     case = packing_case()
     built = build(case, case.native_chi)[:1]
     reliever = ClashReliever()
+    share = torch.zeros(built.shape[1], 14)
+    share[:, 1] = 1.0
     joined = torch.nonzero(case.chain_index[1:] == case.chain_index[:-1]).flatten()
     place = int(joined[len(joined) // 2])
     strained = built.clone()
@@ -216,7 +218,13 @@ def test_strained_bonds_settle_and_nothing_else_moves(
 
     def mend(positions: Tensor) -> Tensor:
         return reliever.mend_bonds(
-            built, positions, case.residue_type, case.chain_index, 24
+            built,
+            positions,
+            built[:, :, 1],
+            share,
+            case.residue_type,
+            case.chain_index,
+            24,
         )
 
     assert torch.equal(mend(built), built)
