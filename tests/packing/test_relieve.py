@@ -11,6 +11,7 @@ from torch import Tensor
 
 from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.mapping.coarsen import compute_bead_weights
 from openmm_backmap.metrics.bonds import compute_bond_fraction
 from openmm_backmap.metrics.chirality import compute_wrong_hands
 from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
@@ -405,3 +406,27 @@ def test_squeezed_angles_count_as_overlaps(pair: str, distance: float) -> None:
         )
     assert found[0] == {frozenset((first, second)): pytest.approx(distance)}
     assert found[1] == {}
+
+
+def test_beads_at_centres_of_mass_stay_near_where_they_are(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    """What is drawn back is the bead that a residue has, CA only if it is that."""
+    case = packing_case()
+    before = build(case, turn_into_others(case))
+    weights = torch.from_numpy(compute_bead_weights("com")[:, 0]).float()
+    share = weights[case.residue_type]
+    target = (before * share.unsqueeze(-1)).sum(2)
+    n_before = sum(map(len, find_severe(case, before)))
+    image = torch.zeros(*case.neighbor_index.shape, 3)
+    lists = case.residue_type, case.chain_index, case.neighbor_index, image
+    missed = []
+    for after in (
+        ClashReliever().relieve(before, *lists),
+        ClashReliever().relieve(before, *lists, target=target, share=share),
+    ):
+        assert sum(map(len, find_severe(case, after))) < 0.2 * n_before
+        gone = (after != before).flatten(2).any(2)
+        away = (after * share.unsqueeze(-1)).sum(2) - target
+        missed.append(float(away.norm(dim=-1)[gone].mean()))
+    assert missed[1] < 0.7 * missed[0]
