@@ -93,17 +93,17 @@ def test_pieces_give_the_atoms_of_the_whole_frame(
     # the backbone sees the same neighbours; a side chain may be chosen anew where
     # the neighbour of a neighbour is missing, more so where a sample draws it
     assert (moved.max(axis=-1) > 0.01).mean() < (0.02 if samples is None else 0.25)
-    turned = moved[:, :, :4].max(axis=-1) > 1e-3
+    backbone = moved[:, :, :4].max(axis=-1)
     if samples is None or exact:
-        assert not turned.any()
+        assert not (backbone > 1e-3).any()
     # unless CA are exact, backbones give way to side chains that overlap severely,
-    # so they may differ beside a side chain that was chosen anew, and nowhere else
+    # so they may differ beside a side chain that differs much more, and nowhere else
     ca = whole.heavy[:, :, 1]
-    for f, r in np.argwhere(turned):
+    for f, r in np.argwhere(backbone > 3e-4):
         gap = ca[f] - ca[f, r]
         gap -= np.diag(box) * np.round(gap / np.diag(box))
-        near = np.linalg.norm(gap, axis=-1) < 1.2
-        assert moved[f, near, 5:].max() > 0.01
+        near = np.linalg.norm(gap, axis=-1) < 1.0
+        assert moved[f, near, 5:].max() > 4.0 * backbone[f, r]
     figures = FrameChecker.from_topology(topology).check(pieces.heavy, box[None])
     assert (figures["bond_fraction"] == 1.0).all()
     assert (figures["peptide_fraction"] == 1.0).all()
