@@ -12,7 +12,13 @@ from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
-from openmm_backmap.packing.hydrogen_room import TO_ELEMENT, TO_HYDROGEN, HydrogenRoom
+from openmm_backmap.packing.hydrogen_room import (
+    METHYL_RADIUS,
+    RADIUS,
+    TO_ELEMENT,
+    TO_HYDROGEN,
+    HydrogenRoom,
+)
 from openmm_backmap.packing.relieve import ClashReliever
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import CODES, RESIDUE_NAMES
@@ -113,6 +119,32 @@ def test_a_hydrogen_and_a_bare_atom() -> None:
         torch.tensor([14 + oxygen]), torch.zeros(1, 3),
     )  # fmt: skip
     assert float(short) == pytest.approx(TO_ELEMENT["O"] - 0.208, abs=1e-4)
+
+
+def test_methyls_keep_their_distance_between_residues_only() -> None:
+    """Where a methyl's hydrogens are is not known, so it is a sphere."""
+    kind = torch.tensor([RESIDUE_NAMES.index("VAL"), RESIDUE_NAMES.index("SER")])
+    slots = [ATOM_SLOT[int(t)] for t in kind]
+    positions = torch.arange(28.0).view(2, 14, 1) * torch.ones(3)
+    one, two = slots[0]["CG1"], slots[0]["CG2"]
+    oxygen = slots[1]["OG"]
+    positions[0, two] = positions[0, one] + torch.tensor([0.25, 0.0, 0.0])
+    positions[1, oxygen] = positions[0, one] + torch.tensor([0.0, 0.25, 0.0])
+    found = [
+        float(
+            HydrogenRoom().compute_shortfall(
+                positions.reshape(-1, 3),
+                kind[:1],
+                kind[r : r + 1],
+                torch.tensor([one]),
+                torch.tensor([14 * r + slot]),
+                torch.zeros(1, 3),
+            )  # fmt: skip
+        )
+        for r, slot in ((0, two), (1, oxygen))
+    ]
+    assert found[0] < 0.0
+    assert found[1] == pytest.approx(METHYL_RADIUS + RADIUS["O"] - 0.25, abs=1e-5)
 
 
 @pytest.mark.parametrize("is_loose", [False, True])
