@@ -402,7 +402,8 @@ class Backmapper:
         """Make an all-atom Simulation that starts from a frame.
 
         The force field is that of `Minimizer`, ff14SB with flexible bonds.
-        Minimize first: ``simulation.minimizeEnergy()``.
+        Nearly all raw frames start as they are; where one does not, minimize first:
+        ``simulation.minimizeEnergy()``.
 
         Parameters
         ----------

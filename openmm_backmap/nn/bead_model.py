@@ -35,6 +35,9 @@ __all__ = ["BEAD_MAPPINGS", "BeadModel", "sort_neighbors"]
 BEAD_MAPPINGS = ("ca", "com", "mixed", "awsem")
 """Mappings that a `BeadModel` reads."""
 
+LOOSE: float = 0.001
+"""CA moved by more than this (nm, root mean square of a chain) are of a simulation."""
+
 
 def sort_neighbors(
     points: Tensor, chain_index: Tensor, neighbor_index: Tensor, box: Tensor
@@ -69,10 +72,6 @@ def sort_neighbors(
     order = torch.argsort(square, dim=2, stable=True)
     image = image.gather(2, order.unsqueeze(-1).expand(-1, -1, -1, 3))
     return neighbor_index.gather(2, order), image
-
-
-LOOSE: float = 0.001
-"""CA moved by more than this (nm, root mean square of a chain) are of a simulation."""
 
 
 class BeadModel(nn.Module):
