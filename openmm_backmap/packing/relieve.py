@@ -92,7 +92,11 @@ class ClashReliever(BeadRelaxer):
             moved, residue_type, neighbor_index, image, self.settings.skin + reserve
         )
         for turn in range(n_rounds):
-            pairs = self.touch.keep_touching(moved, residue_type, around, -severe_stiff)
+            # hydrogens reach farther than the atoms they are on
+            skin = -severe_stiff
+            if loose is not None and bool(loose.any()):
+                skin = max(skin, self.touch.room.reach - severe - self.touch.widest)
+            pairs = self.touch.keep_touching(moved, residue_type, around, skin)
             # no residue overlaps itself severely, and nothing else comes to later
             wanted = pairs.first < pairs.second
             if turn > 0:

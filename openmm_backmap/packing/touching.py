@@ -75,7 +75,7 @@ class TouchLists(nn.Module):
         self.eclipsed_next = ECLIPSED_NEXT
         self.room = HydrogenRoom()
         # half of the distance within which a pair needs a closer look
-        size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.165)
+        size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.17)
         size = torch.where(self.room.methyl, 0.195, size)
         size = torch.where(sulfur, 0.175, size)
         self.register_buffer("size", size, persistent=False)
@@ -227,12 +227,13 @@ class TouchLists(nn.Module):
         pairs : ResiduePairs
             Where to look.
         skin : float
-            Pairs this much (nm) beyond contact are listed too.
+            Pairs this much (nm) beyond contact are listed too, unless they are farther
+            apart than it and the two largest atoms without a hydrogen's margin.
         loose : torch.Tensor or None, shape (F, R), bool
             Residues whose hydrogens are looked at, too: contact is then as far as their
             atoms must part. If None, none.
         hidden_skin : float
-            The `skin` of hydrogens, at most as large and at least 0.03 nm less.
+            The `skin` of hydrogens.
         polar_allowance : float
             Further overlap in nm that costs nothing between N, O and S.
         hydrogen_margin : float
@@ -272,7 +273,9 @@ class TouchLists(nn.Module):
         type_at = residue_type[torch.remainder(residue_at, residues)]
         size_at = self.size[type_at, slot_at]
         size = size_at.index_select(0, place_i) + size_at.index_select(0, place_j)
-        near = torch.nonzero(distance < size + hidden_skin).squeeze(-1)
+        # sizes leave 0.03 nm between any two atoms that are in contact
+        near = distance < size + max(hidden_skin, skin - 0.03)
+        near = torch.nonzero(near).squeeze(-1)
         place_i, place_j = place_i.index_select(0, near), place_j.index_select(0, near)
         distance, pair = distance.index_select(0, near), pair.index_select(0, near)
         a, b = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)

@@ -430,3 +430,36 @@ def test_beads_at_centres_of_mass_stay_near_where_they_are(
         away = (after * share.unsqueeze(-1)).sum(2) - target
         missed.append(float(away.norm(dim=-1)[gone].mean()))
     assert missed[1] < 0.7 * missed[0]
+
+
+@pytest.mark.parametrize("skin", [-0.01, 0.0, 0.1])
+def test_no_contact_is_missed(
+    packing_case: Callable[..., SimpleNamespace], skin: float
+) -> None:
+    """The lists against the distances of all atoms."""
+    case = packing_case()
+    touch = ClashReliever().touch
+    built = build(case, turn_into_others(case))
+    near, n = case.neighbor_index, len(case.residue_type)
+    pairs = touch.list_neighbors(
+        built, case.residue_type, near, torch.zeros(*near.shape, 3), 0.2
+    )
+    a, b, _contact, _ = touch.list_contacts(
+        built, case.residue_type, case.chain_index, pairs, skin
+    )
+    found = set(zip(a.tolist(), b.tolist(), strict=True))
+    exists = touch.exists[case.residue_type].reshape(-1)
+    one, two = torch.nonzero(exists.outer(exists).triu()).unbind(1)
+    distance = (built.reshape(-1, 3)[one] - built.reshape(-1, 3)[two]).norm(dim=-1)
+    kept = distance < touch.widest + skin
+    one, two, distance = one[kept], two[kept], distance[kept]
+    i, j = (torch.div(x, 14, rounding_mode="floor") for x in (one, two))
+    joined = torch.zeros(n, dtype=torch.bool)
+    joined[:-1] = case.chain_index[1:] == case.chain_index[:-1]
+    limit, counts = touch.compute_limits(
+        i, j, one % 14, two % 14, case.residue_type, joined, 0.02, 0.04
+    )
+    kept = counts & (distance < limit + skin)
+    expected = set(zip(one[kept].tolist(), two[kept].tolist(), strict=True))
+    assert len(expected) > 10
+    assert found == expected
