@@ -18,7 +18,7 @@ __all__ = ["HydrogenRoom"]
 
 TO_HYDROGEN: float = 0.195
 """Distance in nm that hydrogens of two carbons shall have (Amber ff14SB: 0.297 nm where
-they attract most, 10 kJ/mol of repulsion here)."""
+they attract most, 9 kJ/mol of repulsion here)."""
 TO_ELEMENT: dict[str, float] = {"C": 0.24, "N": 0.23, "O": 0.22, "S": 0.26}
 """The same of a hydrogen and a heavy atom."""
 TO_METHYL: float = 0.27
