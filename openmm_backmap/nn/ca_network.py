@@ -126,8 +126,9 @@ class CALayer(nn.Module):
         else:
             total = self.collect(here, there.contiguous(), edge, flat, bias)
         h = h + self.dropout(self.out(total))
-        update = self.down(functional.silu(self.up(self.norm_node(h))))
-        return h + self.dropout(update)
+        hidden = self.up(self.norm_node(h))
+        hidden = functional.silu(hidden, inplace=not torch.is_grad_enabled())
+        return h + self.dropout(self.down(hidden))
 
     def collect(
         self,
@@ -144,23 +145,31 @@ class CALayer(nn.Module):
         in the processor's cache.
         """
         n, k = edge.shape[0], edge.shape[1]
+        n_heads = self.n_heads
         step = max(n, 1) if edge.is_cuda else rows_at_once
-        totals: list[Tensor] = [here[:0]]
+        edges = edge.view(n * k, -1)
+        mixer = self.edge.weight.t()
+        space = torch.empty(
+            min(step, n) * k, self.width, dtype=edge.dtype, device=edge.device
+        )
+        total = torch.empty(n, self.width, dtype=edge.dtype, device=edge.device)
         for first in range(0, n, step):
             last = min(first + step, n)
-            message = self.edge(edge[first:last])
+            rows = last - first
+            message = space[: rows * k]
             row = flat[first * k : last * k]
-            message += there.index_select(0, row).view(last - first, k, self.width)
-            message += here[first:last].unsqueeze(1)
+            torch.index_select(there, 0, row, out=message)
+            message.view(rows, k, -1).add_(here[first:last].unsqueeze(1))
+            message.addmm_(edges[first * k : last * k], mixer)
             message = functional.silu(message, inplace=True)
-            logits = self.attention(message) + bias[first:last]
-            weight = torch.softmax(logits.float(), dim=1).to(message.dtype)
-            value = message.view(
-                last - first, k, self.n_heads, self.width // self.n_heads
-            )
-            value *= weight.unsqueeze(-1)
-            totals.append(value.sum(1).view(last - first, self.width))
-        return torch.cat(totals)
+            # heads first: a product of few rows is faster than one of few columns
+            logits = torch.mm(self.attention.weight, message.t())
+            logits = logits.view(n_heads, rows, k) + bias[first:last].squeeze(-1)
+            weight = torch.softmax(logits.float(), dim=2).to(message.dtype)
+            value = message.view(rows, k, n_heads, self.width // n_heads)
+            value *= weight.permute(1, 2, 0).contiguous().unsqueeze(-1)
+            torch.sum(message.view(rows, k, -1), 1, out=total[first:last])
+        return total
 
 
 class CATrunk(nn.Module):
@@ -258,7 +267,7 @@ class CATrunk(nn.Module):
         pair = compute_edge_features(ca, frames, neighbor_index, shift)
         offset_index = compute_offset_index(chain_index, neighbor_index)
         pair = torch.cat((pair, self.offset_embedding(offset_index)), dim=-1)
-        edge = self.edge(pair.view(n_frames * n, k, -1))
+        edge = self.encode_edges(pair.view(n_frames * n, k, -1))
         base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
         flat = (neighbor_index.clamp(min=0) + base).reshape(-1)
         bias = (neighbor_index < 0).view(n_frames * n, k, 1).to(edge.dtype) * -1e4
@@ -267,6 +276,15 @@ class CATrunk(nn.Module):
         for layer in self.layers:
             h = layer(h, edge, flat, bias)
         return self.norm(h).view(n_frames, n, self.width)
+
+    def encode_edges(self, pair: Tensor, rows_at_once: int = ROWS_AT_ONCE) -> Tensor:
+        """Encode the features of edges (N, K, P); see `CALayer.collect`."""
+        if torch.is_grad_enabled() or pair.is_cuda:
+            return self.edge(pair)
+        parts: list[Tensor] = [self.edge(pair[:0])]
+        for first in range(0, pair.shape[0], rows_at_once):
+            parts.append(self.edge(pair[first : first + rows_at_once]))
+        return torch.cat(parts)
 
 
 class CANetwork(TorsionHeads):
