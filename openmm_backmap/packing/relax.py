@@ -17,6 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.packing.motion import (
+    Beads,
+    MovingAtoms,
+    Planes,
+    add_plane_forces,
+    add_spring_forces,
+    compute_bead_pull,
+    join_springs,
+    order_atoms,
+)
 from openmm_backmap.packing.shape import ShapeLists
 from openmm_backmap.packing.springs import compute_heights
 from openmm_backmap.packing.touching import ResiduePairs, TouchLists
@@ -183,25 +193,61 @@ class BeadRelaxer(nn.Module):
             Heavy atoms in nm, zeros in absent slots.
         """
         settings = self.settings
-        n_residues = built.shape[0] * built.shape[1]
-        a, b, weight, rest = self.shape.list_bonds(positions, residue_type, chain_index)
-        four, is_hand = self.shape.list_heights(
-            positions.shape[0], residue_type, chain_index
-        )
-        who = torch.arange(n_residues, device=built.device)
+        flat = built.reshape(-1, 14, 3)
+        moves: Optional[Tensor] = None  # noqa: UP045
         if mobile is not None:
-            moves = mobile.unsqueeze(2).expand(-1, -1, 14).reshape(-1)
-            kept = torch.nonzero(moves[a] | moves[b]).squeeze(-1)
+            moves = mobile.reshape(-1)
+        atoms = order_atoms(moves, flat[:, 0, 0])
+        bonds = self.list_springs(built, positions, residue_type, chain_index, moves)
+        contacts = self.touch.list_contacts(
+            positions, residue_type, chain_index, pairs, settings.skin, loose,
+            settings.skin,
+        )  # fmt: skip
+        springs = join_springs(atoms, bonds, contacts, settings.clash_weight)
+        planes = self.list_planes(built, residue_type, chain_index, moves, atoms)
+        beads = self.list_beads(target, share, residue_type, chain_index, atoms)
+        n_moving = atoms.n_moving
+        # coordinates first, and no `alpha`, which is twenty times slower
+        x = positions.reshape(-1, 3).t().index_select(1, atoms.order)
+        stiff = torch.zeros_like(x[0, :1]).repeat(n_moving + 1)
+        weight = bonds[2]
+        stiff.index_add_(0, springs.on_a[: springs.n_held], weight)
+        stiff.index_add_(0, springs.on_b[: springs.n_held], weight)
+        hold = torch.full_like(planes.height, settings.height_weight)
+        on_corner = planes.on_corner.view(4, -1)
+        stiff.index_add_(0, on_corner[0], hold).index_add_(0, on_corner[2], hold)
+        inverse = settings.rate / (stiff[:n_moving] + 2.0 * settings.clash_weight)
+        y = x[:, :n_moving]
+        velocity = torch.zeros_like(y)
+        total = torch.zeros_like(x[:, :1]).repeat(1, n_moving + 1)
+        for step in range(n_steps):
+            fade = min(1.0, (n_steps - step) / settings.n_settle)
+            total.zero_()
+            add_spring_forces(total, x, springs)
+            add_plane_forces(total, x, planes, settings.height_weight)
+            velocity *= settings.momentum
+            velocity.addcmul_(total[:, :n_moving], inverse)
+            velocity += compute_bead_pull(y, beads, settings.max_pull, fade)
+            y += velocity
+        moved = x.index_select(1, atoms.column).t().reshape(positions.shape)
+        if mobile is not None:
+            return moved
+        return moved * beads.exists.view(positions.shape[0], -1, 14, 1)
+
+    def list_springs(
+        self,
+        built: Tensor,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        moves: Optional[Tensor],  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Bonds and angles of residues (F R,) that move: atoms, stiffness, nm."""
+        a, b, weight, rest = self.shape.list_bonds(positions, residue_type, chain_index)
+        if moves is not None:
+            told = moves.unsqueeze(1).expand(-1, 14).reshape(-1)
+            kept = torch.nonzero(told[a] | told[b]).squeeze(-1)
             a, b, weight, rest = a[kept], b[kept], weight[kept], rest[kept]
-            kept = torch.nonzero(moves[four].any(1)).squeeze(-1)
-            four, is_hand = four[kept], is_hand[kept]
-            who = torch.nonzero(mobile.reshape(-1)).squeeze(-1)
-        # only atoms that move have forces; those of all others go to a last place
-        slot = torch.arange(14, device=built.device)
-        atom = (who.unsqueeze(1) * 14 + slot).reshape(-1)
-        n_moving = atom.shape[0]
-        place = torch.full_like(four[:1, 0], n_moving).repeat(n_residues * 14)
-        place[atom] = torch.arange(n_moving, device=built.device)
         model = built.reshape(-1, 3)
         gap = model.index_select(0, b) - model.index_select(0, a)
         built_with = torch.sqrt((gap * gap).sum(-1))
@@ -209,19 +255,42 @@ class BeadRelaxer(nn.Module):
         nearest, farthest = self.shape.n_to_c
         kept_open = built_with.clamp(min=nearest, max=farthest)
         built_with = torch.where(opens, kept_open, built_with)
-        rest = torch.where(rest > 0.0, rest, built_with)
-        on_a, on_b, on_four = place[a], place[b], place[four.reshape(-1)]
-        height, _normal, _lever = compute_heights(
-            model.index_select(0, four.reshape(-1)).view(-1, 4, 3)
+        return a, b, weight, torch.where(rest > 0.0, rest, built_with)
+
+    def list_planes(
+        self,
+        built: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        moves: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        atoms: MovingAtoms,
+    ) -> Planes:
+        """Hands and peptide planes of residues (F R,) that move."""
+        four, is_hand = self.shape.list_heights(
+            built.shape[0], residue_type, chain_index
         )
+        if moves is not None:
+            told = moves.unsqueeze(1).expand(-1, 14).reshape(-1)
+            kept = torch.nonzero(told[four].any(1)).squeeze(-1)
+            four, is_hand = four[kept], is_hand[kept]
+        corner = four.t().reshape(-1)
+        points = built.reshape(-1, 3).t().index_select(1, corner).view(3, 4, -1)
+        height, _normal, _lever = compute_heights(points)
         # a hand may flatten by a third; a peptide plane is held
         slack = torch.where(is_hand, 0.3 * height.abs(), torch.zeros_like(height))
-        stiff = torch.zeros_like(model[:1, 0]).repeat(n_moving + 1)
-        stiff.index_add_(0, on_a, weight).index_add_(0, on_b, weight)
-        hold = torch.full_like(height, settings.height_weight)
-        stiff.index_add_(0, place[four[:, 0]], hold)
-        stiff.index_add_(0, place[four[:, 2]], hold)
-        inverse = settings.rate / (stiff[:n_moving] + 2.0 * settings.clash_weight)
+        column = atoms.column.index_select(0, corner)
+        return Planes(column, column.clamp(max=atoms.n_moving), height, slack)
+
+    def list_beads(
+        self,
+        target: Tensor,
+        share: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        atoms: MovingAtoms,
+    ) -> Beads:
+        """Beads of the residues that move, and how hard they draw."""
+        settings = self.settings
         # CA beads of a simulation are softly bound, and lie beside folded domains
         is_single = share.amax(1) > 0.99
         joined = has_next(chain_index)
@@ -229,51 +298,11 @@ class BeadRelaxer(nn.Module):
         beside = beside | torch.roll(joined & ~is_single, 1, 0)
         soft = torch.where(beside, settings.beside_rate, settings.single_rate)
         rate = torch.where(is_single, soft, torch.ones_like(soft))
-        rate = settings.bead_rate * rate.to(built.dtype)
-        of_chain = torch.remainder(who, built.shape[1])
-        rate = rate.index_select(0, of_chain)
-        part = share.index_select(0, of_chain)
-        exists = self.touch.exists[residue_type[of_chain]].to(built.dtype)
-        bead = target.reshape(-1, 3).index_select(0, who).t()
-        # coordinates first, and no `alpha`, which is twenty times slower
-        x = positions.reshape(-1, 3).t().contiguous()
-        y = x.index_select(1, atom)
-        velocity = torch.zeros_like(y)
-        near_a, near_b, contact, shift = self.touch.list_contacts(
-            positions, residue_type, chain_index, pairs, settings.skin, loose,
-            settings.skin,
-        )  # fmt: skip
-        shift = shift.t().contiguous()
-        on_near_a, on_near_b = place[near_a], place[near_b]
-        for step in range(n_steps):
-            fade = min(1.0, (n_steps - step) / settings.n_settle)
-            total = torch.zeros_like(x[:, :1]).repeat(1, n_moving + 1)
-            gap = x.index_select(1, b) - x.index_select(1, a)
-            distance = torch.sqrt((gap * gap).sum(0).clamp(min=1e-8))
-            force = weight * (1.0 - rest / distance) * gap
-            total.index_add_(1, on_a, force).index_add_(1, on_b, -force)
-            gap = x.index_select(1, near_b) - x.index_select(1, near_a) + shift
-            distance = torch.sqrt((gap * gap).sum(0).clamp(min=1e-8))
-            push = (1.0 - contact / distance).clamp(max=0.0)
-            force = settings.clash_weight * push * gap
-            total.index_add_(1, on_near_a, force).index_add_(1, on_near_b, -force)
-            corners = x.index_select(1, four.reshape(-1)).t().reshape(-1, 4, 3)
-            now, normal, lever = compute_heights(corners)
-            off = now - height
-            off = off.sign() * (off.abs() - slack).clamp(min=0.0)
-            turn = (-settings.height_weight * off).unsqueeze(1) * lever
-            turn = normal.t().unsqueeze(2) * turn.unsqueeze(0)
-            total.index_add_(1, on_four, turn.reshape(3, -1))
-            at = y.view(3, -1, 14)
-            missed = bead - (at * part).sum(2)
-            far = torch.sqrt((missed * missed).sum(0).clamp(1e-8))
-            missed = missed * (settings.max_pull / far).clamp(max=1.0) * (fade * rate)
-            pull = (missed.unsqueeze(2) * exists).reshape(3, -1)
-            velocity = settings.momentum * velocity
-            velocity = velocity + inverse * total[:, :n_moving] + pull
-            y = y + velocity
-            x.index_copy_(1, atom, y)
-        moved = x.t().reshape(positions.shape)
-        if mobile is not None:
-            return moved
-        return moved * exists.view(positions.shape[0], -1, 14, 1)
+        rate = settings.bead_rate * rate.to(target.dtype)
+        of_chain = torch.remainder(atoms.residue, residue_type.shape[0])
+        return Beads(
+            target.reshape(-1, 3).index_select(0, atoms.residue).t().contiguous(),
+            share.index_select(0, of_chain),
+            self.touch.exists[residue_type[of_chain]].to(target.dtype),
+            rate.index_select(0, of_chain),
+        )

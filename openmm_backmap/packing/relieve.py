@@ -96,14 +96,15 @@ class ClashReliever(BeadRelaxer):
             skin = -severe_stiff
             if loose is not None and bool(loose.any()):
                 skin = max(skin, self.touch.room.reach - severe - self.touch.widest)
-            pairs = self.touch.keep_touching(moved, residue_type, around, skin)
+            room = self.touch.compute_room(moved, residue_type, around)
             # no residue overlaps itself severely, and nothing else comes to later
-            wanted = pairs.first < pairs.second
+            wanted = (room < skin) & (around.first < around.second)
+            pairs = keep_pairs(around, wanted)
             if turn > 0:
                 base = pairs.frame * positions.shape[1]
                 gone = (moved != positions).flatten(2).any(2).reshape(-1)
-                wanted = wanted & (gone[base + pairs.first] | gone[base + pairs.second])
-            pairs = keep_pairs(pairs, wanted)
+                wanted = gone[base + pairs.first] | gone[base + pairs.second]
+                pairs = keep_pairs(pairs, wanted)
             a, b, contact, shift = self.touch.list_contacts(
                 moved, residue_type, chain_index, pairs, -severe_stiff, loose,
                 -severe, 0.0,
@@ -121,9 +122,7 @@ class ClashReliever(BeadRelaxer):
                 break
             bad[torch.div(a, 14, rounding_mode="floor")] = True
             bad[torch.div(b, 14, rounding_mode="floor")] = True
-            pairs = self.touch.keep_touching(
-                moved, residue_type, around, self.settings.skin
-            )
+            pairs = keep_pairs(around, room < self.settings.skin)
             moved = self.relieve_places(
                 positions,
                 moved,

@@ -49,35 +49,45 @@ _FLAT = {
 }  # fmt: skip
 
 
+def cross(u: Tensor, v: Tensor) -> Tensor:
+    """Cross products of vectors (3, N)."""
+    return torch.stack(
+        (
+            u[1] * v[2] - u[2] * v[1],
+            u[2] * v[0] - u[0] * v[2],
+            u[0] * v[1] - u[1] * v[0],
+        )
+    )
+
+
 def compute_heights(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Height of point 0 over the plane of 1, 2, 3, and its gradients.
 
     Parameters
     ----------
-    points : torch.Tensor, shape (N, 4, 3)
-        In nm.
+    points : torch.Tensor, shape (3, 4, N)
+        Coordinates in nm.
 
     Returns
     -------
     height : torch.Tensor, shape (N,)
         Signed, in nm.
-    normal : torch.Tensor, shape (N, 3)
+    normal : torch.Tensor, shape (3, N)
         Unit vector, the gradient at point 0.
-    lever : torch.Tensor, shape (N, 4)
+    lever : torch.Tensor, shape (4, N)
         1 and minus the barycentric weights of the foot: gradients along the
         normal. They exert neither force nor torque in all.
     """
     first = points[:, 2] - points[:, 1]
     second = points[:, 3] - points[:, 1]
     over = points[:, 0] - points[:, 1]
-    cross = torch.linalg.cross(first, second, dim=-1)
-    square = (cross * cross).sum(-1, keepdim=True).clamp(min=1e-9)
-    normal = cross / torch.sqrt(square)
-    along = (torch.linalg.cross(over, second, dim=-1) * cross).sum(-1, keepdim=True)
-    aside = (torch.linalg.cross(first, over, dim=-1) * cross).sum(-1, keepdim=True)
-    along, aside = along / square, aside / square
-    lever = torch.cat((torch.ones_like(along), along + aside - 1.0, -along, -aside), -1)
-    return (over * normal).sum(-1), normal, lever
+    across = cross(first, second)
+    square = (across * across).sum(0).clamp(min=1e-9)
+    normal = across / torch.sqrt(square)
+    along = (cross(over, second) * across).sum(0) / square
+    aside = (cross(first, over) * across).sum(0) / square
+    lever = torch.stack((torch.ones_like(along), along + aside - 1.0, -along, -aside))
+    return (over * normal).sum(0), normal, lever
 
 
 def list_inner_pairs(residue_type: int) -> list[tuple[int, int, float]]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.backbone import has_next
+from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.packing.atoms import BlockedPoints, block_points
 from openmm_backmap.packing.close_points import find_point_pairs
 from openmm_backmap.packing.crowding import (
@@ -70,6 +71,7 @@ class TouchLists(nn.Module):
         before = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.bool)
         before[:, :, :5] = torch.tensor(compute_excluded_before())
         inside = torch.tensor(compute_excluded_inside())
+        eclipsed = compute_eclipsed()
         # two of the largest atoms that just touch
         self.widest = 2.0 * float(radius.max()) - clash_tolerance
         self.eclipsed_next = ECLIPSED_NEXT
@@ -84,9 +86,11 @@ class TouchLists(nn.Module):
         self.register_buffer("exists", exists, persistent=False)
         self.register_buffer("sulfur", sulfur, persistent=False)
         self.register_buffer("bridged", bridged, persistent=False)
-        self.register_buffer("eclipsed", compute_eclipsed(), persistent=False)
+        self.register_buffer("eclipsed", eclipsed, persistent=False)
         self.register_buffer("fixed", find_fixed_hydrogens(), persistent=False)
         self.register_buffer("inside", inside, persistent=False)
+        inner = list_inner_contacts(exists, inside & (eclipsed == 0.0))
+        self.register_buffer("inner", inner, persistent=False)
         self.register_buffer("before", before, persistent=False)
 
     def list_neighbors(
@@ -119,55 +123,56 @@ class TouchLists(nn.Module):
         """
         frames, residues, k = neighbor_index.shape
         center, reach = self.bound_residues(positions, residue_type)
-        center, reach = center.view(frames, residues, 3), reach.view(frames, residues)
-        flat = neighbor_index.clamp(min=0).reshape(frames, -1)
-        there = center.gather(1, flat.unsqueeze(2).expand(-1, -1, 3))
-        gap = there.view(frames, residues, k, 3) + image
-        gap = gap - center.unsqueeze(2)
-        limit = reach.gather(1, flat).view(frames, residues, k) + reach.unsqueeze(2)
-        limit = limit + (self.widest + skin)
-        near = (neighbor_index >= 0) & (gap.square().sum(-1) < limit * limit)
-        f, i, place = torch.nonzero(near).unbind(1)
-        j = neighbor_index[f, i, place]
+        row = torch.arange(frames * residues, device=positions.device)
+        start = row - torch.remainder(row, residues)
+        other = neighbor_index.reshape(-1, k)
+        flat = (other.clamp(min=0) + start.unsqueeze(1)).reshape(-1)
+        gap = center.index_select(1, flat).view(3, -1, k) - center.unsqueeze(2)
+        gap += image.view(-1, k, 3).permute(2, 0, 1)
+        limit = reach.index_select(0, flat).view(-1, k) + reach.unsqueeze(1)
+        limit += self.widest + skin
+        near = (other >= 0) & (gap.square().sum(0) < limit * limit)
+        place = torch.nonzero(near.reshape(-1)).squeeze(-1)
+        row_i = torch.div(place, k, rounding_mode="floor")
+        row_j = flat.index_select(0, place)
         # the nearest are not mutual: the later residue tells of the earlier one
         # only where that does not list it
-        back = torch.nonzero(i > j).squeeze(-1)
-        lists = neighbor_index[f[back], j[back]]
-        alone = ~(lists == i[back].unsqueeze(1)).any(1)
-        kept = torch.cat((torch.nonzero(i < j).squeeze(-1), back[alone]))
-        f, i, j, place = f[kept], i[kept], j[kept], place[kept]
-        moved = image[f, i, place] * torch.where(i < j, 1.0, -1.0).unsqueeze(1)
-        own = torch.arange(frames * residues, device=positions.device)
-        own_frame = torch.div(own, residues, rounding_mode="floor")
-        own_residue = own - own_frame * residues
+        back = torch.nonzero(row_i > row_j).squeeze(-1)
+        alone = ~is_listed(other, row_j[back], torch.remainder(row_i[back], residues))
+        kept = torch.cat((torch.nonzero(row_i < row_j).squeeze(-1), back[alone]))
+        row_i, row_j = row_i[kept], row_j[kept]
+        moved = image.reshape(-1, 3).index_select(0, place[kept])
+        moved = moved * torch.where(row_i < row_j, 1.0, -1.0).unsqueeze(1)
+        first = torch.cat((row, torch.minimum(row_i, row_j)))
+        second = torch.cat((row, torch.maximum(row_i, row_j)))
         return ResiduePairs(
-            torch.cat((own_frame, f)),
-            torch.cat((own_residue, torch.minimum(i, j))),
-            torch.cat((own_residue, torch.maximum(i, j))),
-            torch.cat((torch.zeros_like(center).reshape(-1, 3), moved)),
+            torch.div(first, residues, rounding_mode="floor"),
+            torch.remainder(first, residues),
+            torch.remainder(second, residues),
+            torch.cat((moved.new_zeros(row.shape[0], 3), moved)),
         )
 
     def bound_residues(
         self, positions: Tensor, residue_type: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Bound the atoms of each residue: centres (F R, 3) and radii (F R,) in nm."""
+        """Bound the atoms of each residue: centres (3, F R) and radii (F R,) in nm."""
         exists = self.exists[residue_type].to(positions.dtype).unsqueeze(2)
         center = (positions * exists).sum(2) / exists.sum(1)
         away = (positions - center.unsqueeze(2)) * exists
         reach = torch.sqrt(away.square().sum(-1).amax(2))
-        return center.reshape(-1, 3), reach.reshape(-1)
+        return center.reshape(-1, 3).t().contiguous(), reach.reshape(-1)
 
-    def keep_touching(
-        self, positions: Tensor, residue_type: Tensor, pairs: ResiduePairs, skin: float
-    ) -> ResiduePairs:
-        """Keep the pairs whose atoms may come near; see `list_neighbors`."""
+    def compute_room(
+        self, positions: Tensor, residue_type: Tensor, pairs: ResiduePairs
+    ) -> Tensor:
+        """Distance in nm by which the atoms of residues at least miss contact (P,)."""
         center, reach = self.bound_residues(positions, residue_type)
         base = pairs.frame * positions.shape[1]
         one, two = base + pairs.first, base + pairs.second
-        gap = center.index_select(0, two) + pairs.shift - center.index_select(0, one)
-        limit = reach.index_select(0, one) + reach.index_select(0, two)
-        limit = limit + (self.widest + skin)
-        return keep_pairs(pairs, gap.square().sum(-1) < limit * limit)
+        gap = center.index_select(1, two) - center.index_select(1, one)
+        gap += pairs.shift.t()
+        room = torch.sqrt(gap.square().sum(0)) - reach.index_select(0, one)
+        return room - reach.index_select(0, two) - self.widest
 
     def block_atoms(
         self, positions: Tensor, residue_type: Tensor
@@ -252,55 +257,37 @@ class TouchLists(nn.Module):
             Of the second atom, nm.
         """
         residues = positions.shape[1]
-        blocks, atom_at = self.block_atoms(positions, residue_type)
-        base = pairs.frame * residues
         reach = self.widest + skin
-        if loose is not None and bool(loose.any()):
+        has_loose = loose is not None and bool(loose.any())
+        if has_loose:
             reach = max(reach, self.room.reach + hidden_skin)
-        place_i, place_j, distance, pair = find_point_pairs(
-            blocks,
-            blocks,
-            base + pairs.first,
-            base + pairs.second,
-            pairs.shift.t().contiguous(),
-            reach,
-            residues,
-            chunk,
-        )
-        # most pairs found are too far apart for what they are
-        slot_at = torch.remainder(atom_at, 14)
-        residue_at = torch.div(atom_at, 14, rounding_mode="floor")
-        type_at = residue_type[torch.remainder(residue_at, residues)]
-        size_at = self.size[type_at, slot_at]
-        size = size_at.index_select(0, place_i) + size_at.index_select(0, place_j)
         # sizes leave 0.03 nm between any two atoms that are in contact
-        near = distance < size + max(hidden_skin, skin - 0.03)
-        near = torch.nonzero(near).squeeze(-1)
-        place_i, place_j = place_i.index_select(0, near), place_j.index_select(0, near)
-        distance, pair = distance.index_select(0, near), pair.index_select(0, near)
-        a, b = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)
-        i, j = pairs.first.index_select(0, pair), pairs.second.index_select(0, pair)
+        a, b, distance, shift = self.find_near_atoms(
+            positions, residue_type, pairs, reach, max(hidden_skin, skin - 0.03), chunk
+        )
+        row_a = torch.div(a, 14, rounding_mode="floor")
+        row_b = torch.div(b, 14, rounding_mode="floor")
+        i, j = torch.remainder(row_a, residues), torch.remainder(row_b, residues)
         limit, counts = self.compute_limits(
             i,
             j,
-            slot_at.index_select(0, place_i),
-            slot_at.index_select(0, place_j),
+            a - 14 * row_a,
+            b - 14 * row_b,
             residue_type,
             has_next(chain_index),
             polar_allowance,
             hydrogen_margin,
         )
-        shift = pairs.shift.index_select(0, pair)
-        if loose is not None and bool(loose.any()):
-            told = loose.reshape(-1).index_select(0, residue_at)
-            told = told.index_select(0, place_i) | told.index_select(0, place_j)
+        if loose is not None and has_loose:
+            told = loose.reshape(-1)
+            told = told.index_select(0, row_a) | told.index_select(0, row_b)
             # what the batch makes visible beyond the usual reach is not for all
             counts = counts & (told | (distance < self.widest + skin))
             hidden = torch.nonzero(counts & told).squeeze(-1)
             short = self.room.compute_shortfall(
                 positions.reshape(-1, 3),
-                type_at.index_select(0, place_i.index_select(0, hidden)),
-                type_at.index_select(0, place_j.index_select(0, hidden)),
+                residue_type.index_select(0, i.index_select(0, hidden)),
+                residue_type.index_select(0, j.index_select(0, hidden)),
                 a.index_select(0, hidden),
                 b.index_select(0, hidden),
                 shift.index_select(0, hidden),
@@ -311,6 +298,73 @@ class TouchLists(nn.Module):
             limit = limit.index_copy(0, hidden, wanted)
         kept = torch.nonzero(counts & (distance < limit + skin)).squeeze(-1)
         return a[kept], b[kept], limit[kept], shift[kept]
+
+    def find_near_atoms(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        pairs: ResiduePairs,
+        reach: float,
+        margin: float,
+        chunk: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Atom pairs that need a closer look.
+
+        Parameters
+        ----------
+        positions, residue_type, pairs, chunk
+            See `list_contacts`.
+        reach, margin : float
+            Pairs nearer than the first, and than the sum of their `size` and the
+            second are found, in nm.
+
+        Returns
+        -------
+        a, b : torch.Tensor, shape (N,), int64
+            Atoms; of a residue's own only those that no bonds hold.
+        distance : torch.Tensor, shape (N,)
+            In nm.
+        shift : torch.Tensor, shape (N, 3)
+            Of the second atom, nm.
+        """
+        residues = positions.shape[1]
+        size = self.size[residue_type].reshape(-1).repeat(positions.shape[0])
+        row = pairs.frame * residues + pairs.first
+        is_own = pairs.first == pairs.second
+        own = row[is_own]
+        inner = self.inner[residue_type[torch.remainder(own, residues)]]
+        known = torch.nonzero(inner[:, :, 0].reshape(-1) >= 0).squeeze(-1)
+        base = 14 * own[torch.div(known, inner.shape[1], rounding_mode="floor")]
+        a = base + inner[:, :, 0].reshape(-1)[known]
+        b = base + inner[:, :, 1].reshape(-1)[known]
+        atoms = positions.reshape(-1, 3)
+        distance = compute_distance(atoms.index_select(0, a), atoms.index_select(0, b))
+        near = distance < size.index_select(0, a) + size.index_select(0, b) + margin
+        near = torch.nonzero(near & (distance < reach)).squeeze(-1)
+        a, b, distance = a[near], b[near], distance[near]
+        others = keep_pairs(pairs, ~is_own)
+        blocks, atom_at = self.block_atoms(positions, residue_type)
+        place_i, place_j, gap, pair = find_point_pairs(
+            blocks,
+            blocks,
+            others.frame * residues + others.first,
+            others.frame * residues + others.second,
+            others.shift.t().contiguous(),
+            reach,
+            residues,
+            chunk,
+        )
+        # most pairs found are too far apart for what they are
+        one, two = atom_at.index_select(0, place_i), atom_at.index_select(0, place_j)
+        near = gap < size.index_select(0, one) + size.index_select(0, two) + margin
+        near = torch.nonzero(near).squeeze(-1)
+        shift = others.shift.index_select(0, pair.index_select(0, near))
+        return (
+            torch.cat((a, one.index_select(0, near))),
+            torch.cat((b, two.index_select(0, near))),
+            torch.cat((distance, gap.index_select(0, near))),
+            torch.cat((shift.new_zeros(a.shape[0], 3), shift)),
+        )
 
     def compute_limits(
         self,
@@ -388,3 +442,36 @@ class TouchLists(nn.Module):
         bridge = bridged.index_select(0, one) & bridged.index_select(0, two) & (i != j)
         some = sulfur.index_select(0, one) | sulfur.index_select(0, two)
         return limit, counts & ~(bridge & some)
+
+
+def is_listed(lists: Tensor, row: Tensor, wanted: Tensor) -> Tensor:
+    """Tell whether numbers (B,) stand in the rows (B,) of lists (N, K)."""
+    found = torch.zeros_like(wanted, dtype=torch.bool)
+    columns = lists.t().to(torch.int32).contiguous()
+    number = wanted.to(torch.int32)
+    for k in range(lists.shape[1]):
+        found |= columns[k].index_select(0, row) == number
+    return found
+
+
+def list_inner_contacts(exists: Tensor, held: Tensor) -> Tensor:
+    """List the atom pairs of a residue that may come into contact.
+
+    Parameters
+    ----------
+    exists : torch.Tensor, shape (20, 14), bool
+        Slots of each type.
+    held : torch.Tensor, shape (20, 14, 14), bool
+        Pairs that bonds hold.
+
+    Returns
+    -------
+    torch.Tensor, shape (20, W, 2), int64
+        Slots, the lower one first; -1 behind the last pair.
+    """
+    free = exists.unsqueeze(2) & exists.unsqueeze(1) & ~held
+    found = [torch.nonzero(torch.triu(pairs, 1)) for pairs in free]
+    result = torch.full((len(found), max(len(p) for p in found), 2), -1)
+    for t, pairs in enumerate(found):
+        result[t, : len(pairs)] = pairs
+    return result
