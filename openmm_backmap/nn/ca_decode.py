@@ -128,6 +128,7 @@ class CADecoder(nn.Module):
     def spread_planes(
         self,
         h: Tensor,
+        logits: Tensor,
         is_cis: Tensor,
         is_vague: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
         step: float = 0.2,
@@ -138,6 +139,8 @@ class CADecoder(nn.Module):
         ----------
         h : torch.Tensor, shape (F, R, H)
             Trunk features.
+        logits : torch.Tensor, shape (F, R, 72)
+            See `azimuth_logits`.
         is_cis : torch.Tensor, shape (F, R), bool
             Cis units.
         is_vague : torch.Tensor or None, shape (F, R), bool
@@ -155,7 +158,6 @@ class CADecoder(nn.Module):
             likeliest one.
         """
         n_frames, n = h.shape[0], h.shape[1]
-        logits = self._alpha_logits(h, is_cis)
         flat = logits.reshape(n_frames * n, logits.shape[-1])
         n_bins = flat.shape[-1]
         one_sided = torch.zeros_like(is_cis).reshape(-1)
@@ -183,14 +185,12 @@ class CADecoder(nn.Module):
                 found = torch.cat((found[:, :1], others), 1)
             log_ps.append(found)
         alpha = torch.cat(alphas, 1).view(n_frames, n, -1)
-        twists: list[Tensor] = []
-        for k in range(alpha.shape[2]):
-            twists.append(self._central_twist(h, is_cis, alpha[..., k]))
         log_p = torch.cat(log_ps, 1).view(n_frames, n, -1)
-        return alpha, torch.stack(twists, -1), log_p
+        twist = self._central_twist(h, is_cis, alpha.permute(2, 0, 1))
+        return alpha, twist.permute(1, 2, 0), log_p
 
     def center_planes(
-        self, h: Tensor, is_cis: Tensor, alpha: Tensor
+        self, h: Tensor, logits: Tensor, is_cis: Tensor, alpha: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Move chosen planes to the mean of the distribution about them.
 
@@ -201,6 +201,8 @@ class CADecoder(nn.Module):
         ----------
         h : torch.Tensor, shape (F, R, H)
             Trunk features.
+        logits : torch.Tensor, shape (F, R, 72)
+            See `azimuth_logits`.
         is_cis : torch.Tensor, shape (F, R), bool
             Cis units.
         alpha : torch.Tensor, shape (F, R)
@@ -211,7 +213,7 @@ class CADecoder(nn.Module):
         alpha, twist : torch.Tensor, shape (F, R)
             Radians.
         """
-        p = torch.softmax(self._alpha_logits(h, is_cis), -1)
+        p = torch.softmax(logits, -1)
         n_bins = p.shape[-1]
         width = 2.0 * math.pi / n_bins
         middle = bin_of(alpha, n_bins).unsqueeze(-1)
@@ -221,11 +223,11 @@ class CADecoder(nn.Module):
         away = torch.remainder(away + math.pi, 2.0 * math.pi) - math.pi
         shift = (weight * away).sum(-1) / weight.sum(-1).clamp(min=1e-12)
         alpha = alpha + shift
-        return alpha, self._central_twist(h, is_cis, alpha)
+        return alpha, self._central_twist(h, is_cis, alpha.unsqueeze(0))[0]
 
     def _central_twist(self, h: Tensor, is_cis: Tensor, alpha: Tensor) -> Tensor:
-        """Twist about its likeliest value, averaged widely, (F, R)."""
-        logits = self.network.twist_logits(h, is_cis, alpha).float()
+        """Twist about its likeliest value, averaged widely, of planes (P, F, R)."""
+        logits = self.network.spread_twist_logits(h, is_cis, alpha).float()
         return decode_peak(logits, self.twist_range, False, window=16)
 
     def draw_planes(
@@ -252,7 +254,7 @@ class CADecoder(nn.Module):
         alpha, twist, log_p : torch.Tensor, shape (F, R, P)
             Equally probable draws: log p is zero.
         """
-        logits = self._alpha_logits(h, is_cis)
+        logits = self.azimuth_logits(h, is_cis)
         alphas: list[Tensor] = []
         twists: list[Tensor] = []
         for k in range(n_planes):
@@ -266,7 +268,7 @@ class CADecoder(nn.Module):
         alpha = torch.stack(alphas, -1)
         return alpha, torch.stack(twists, -1), torch.zeros_like(alpha)
 
-    def _alpha_logits(self, h: Tensor, is_cis: Tensor) -> Tensor:
+    def azimuth_logits(self, h: Tensor, is_cis: Tensor) -> Tensor:
         """Distribution of the C azimuth of each unit on its own, (F, R, bins)."""
         unknown = torch.zeros_like(is_cis)
         blank = torch.zeros_like(h[..., 0])

@@ -220,9 +220,11 @@ class CAModel(PackedModel):
         is_vague = compute_shift(ca, beads, chain_index) > self.vague
         if hints is not None:
             is_vague = torch.ones_like(is_vague)
+        azimuths = h[..., :0]
         if uniform is None:
+            azimuths = self.decoder.azimuth_logits(h, is_cis)
             alphas, twists, plane_log_p = self.decoder.spread_planes(
-                h, is_cis, is_vague
+                h, azimuths, is_cis, is_vague
             )
         else:
             alphas, twists, plane_log_p = self.decoder.draw_planes(h, is_cis, uniform)
@@ -268,7 +270,7 @@ class CAModel(PackedModel):
             is_vague,
         )
         if uniform is None and template is None and hints is None:
-            alpha, twist = self.decoder.center_planes(h, is_cis, alpha)
+            alpha, twist = self.decoder.center_planes(h, azimuths, is_cis, alpha)
         azimuth = self.decoder.end_azimuth(alpha, twist, is_cis, chain_index)
         end_logits = self.decoder.network.end_logits(h, azimuth).float()
         if uniform is None:

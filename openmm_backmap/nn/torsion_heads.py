@@ -79,6 +79,34 @@ class TorsionHead(nn.Module):
             x = x + functional.linear(own, weight[:, n_shared:last])
         return self.out(functional.silu(x))
 
+    @torch.jit.export
+    def spread_evenly(self, shared: Tensor, own: Tensor) -> Tensor:
+        """Logits of several cases of every row; see `spread`.
+
+        Parameters
+        ----------
+        shared : torch.Tensor, shape (N, H + S)
+            Features and the first conditions.
+        own : torch.Tensor, shape (P, N, n_conditions - S)
+            The other conditions of P cases.
+
+        Returns
+        -------
+        torch.Tensor, shape (P, N, n_out)
+            Logits.
+        """
+        n_shared = shared.shape[1]
+        last = n_shared + own.shape[2]
+        weight = self.hidden.weight
+        base = functional.linear(shared, weight[:, :n_shared], self.hidden.bias)
+        mixer = weight[:, n_shared:last].t()
+        # case after case: the hidden values of all would leave the caches
+        parts: list[Tensor] = []
+        for conditions in own.unbind(0):
+            x = torch.addmm(base, conditions.to(base.dtype), mixer)
+            parts.append(self.out(functional.silu(x)))
+        return torch.stack(parts)
+
 
 class TorsionHeads(nn.Module):
     """Distributions of peptide azimuths, end torsions and chi, given features.
@@ -165,6 +193,29 @@ class TorsionHeads(nn.Module):
         """
         state = is_cis.to(alpha.dtype).unsqueeze(-1)
         return self.twist(h, torch.cat((state, encode_angle(alpha)), dim=-1))
+
+    @torch.jit.export
+    def spread_twist_logits(self, h: Tensor, is_cis: Tensor, alpha: Tensor) -> Tensor:
+        """Logits of the twist given each of several C azimuths.
+
+        Parameters
+        ----------
+        h : torch.Tensor, shape (F, R, H)
+            Features.
+        is_cis : torch.Tensor, shape (F, R), bool
+            Peptide state.
+        alpha : torch.Tensor, shape (P, F, R)
+            C azimuths in radians.
+
+        Returns
+        -------
+        torch.Tensor, shape (P, F, R, 72)
+            Logits, as of `twist_logits`.
+        """
+        shared = torch.cat((h, is_cis.to(h.dtype).unsqueeze(-1)), dim=-1)
+        own = encode_angle(alpha.flatten(1))
+        logits = self.twist.spread_evenly(shared.flatten(0, 1), own)
+        return logits.view(alpha.shape[0], h.shape[0], h.shape[1], -1)
 
     @torch.jit.export
     def end_logits(self, h: Tensor, azimuth: Tensor) -> Tensor:

@@ -175,33 +175,40 @@ def _solve_chain(
     sample = noise is not None
     score = step_own[:, :, 0]
     messages: list[Tensor] = [score]
+    # the best plane before, of each plane of each place; samples draw theirs
+    before: list[Tensor] = []
     for k in range(1, longest):
         joint = score.unsqueeze(-1) - step_energy[:, :, k]
         if sample:
             score = torch.logsumexp(joint, 2) + step_own[:, :, k]
+            messages.append(score)
         else:
-            score = joint.amax(2) + step_own[:, :, k]
-        messages.append(score)
+            best, pick = joint.max(2)
+            before.append(pick)
+            score = best + step_own[:, :, k]
     uniform = torch.zeros(frames, n_segments, longest, device=own.device)
     if noise is not None:
         uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))[:, grid]
     picks: list[Tensor] = []
-    total = messages[longest - 1]
     for back in range(longest):
         k = longest - 1 - back
+        if not sample:
+            if back == 0:
+                picks.append(score.argmax(-1))
+            else:
+                after = picks[back - 1].unsqueeze(-1)
+                picks.append(before[k].gather(2, after).squeeze(2))
+            continue
+        total = messages[k]
         if back > 0:
             after = picks[back - 1].view(frames, n_segments, 1, 1)
             column = step_energy[:, :, k + 1].gather(
                 3, after.expand(-1, -1, n_planes, -1)
             )
-            total = messages[k] - column.squeeze(3)
-        if sample:
-            weight = torch.softmax(total, -1)
-            below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
-            pick = below.sum(-1).clamp(max=n_planes - 1)
-        else:
-            pick = total.argmax(-1)
-        picks.append(pick)
+            total = total - column.squeeze(3)
+        weight = torch.softmax(total, -1)
+        below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
+        picks.append(below.sum(-1).clamp(max=n_planes - 1))
     picks.reverse()
     choice = torch.zeros(frames, residues, dtype=torch.long, device=own.device)
     found = torch.stack(picks, -1)  # (F, S, L)

@@ -17,6 +17,7 @@ from openmm_backmap.nn.torsion_bins import (
     find_peaks,
     sample_bins,
 )
+from openmm_backmap.nn.torsion_heads import TWIST_RANGE
 
 N = 72
 
@@ -227,21 +228,36 @@ def test_mean_direction_is_that_of_least_squared_distance() -> None:
 
 @pytest.mark.parametrize("center", [0.4, 3.1])
 def test_a_chosen_plane_moves_to_the_mean_about_it(
-    decoder: CADecoder, monkeypatch: pytest.MonkeyPatch, center: float
+    decoder: CADecoder, center: float
 ) -> None:
     # a skewed peak, and a likelier one on the other side that must not matter
     one, tail = wrapped_normal(center, 0.1), wrapped_normal(center + 0.3, 0.1)
     other = wrapped_normal(center + math.pi, 0.1)
     logits = torch.logaddexp(one, torch.logaddexp(tail - 1.0, other + 2.0))
-    monkeypatch.setattr(decoder, "_alpha_logits", lambda h, cis: logits.view(1, 1, N))
+    logits = logits.view(1, 1, N)
     h, cis = torch.zeros(1, 1, 32), torch.zeros(1, 1, dtype=torch.bool)
     with torch.no_grad():
-        alpha, twist = decoder.center_planes(h, cis, torch.full((1, 1), center))
+        alpha, twist = decoder.center_planes(h, logits, cis, torch.full((1, 1), center))
     share = math.exp(-1.0) / (1.0 + math.exp(-1.0))
     assert float(alpha) == pytest.approx(center + 0.3 * share, abs=5e-3)
     with torch.no_grad():
-        expected = decoder._central_twist(h, cis, alpha)
-    assert torch.equal(twist, expected)
+        told = decoder.network.twist_logits(h, cis, alpha)
+    expected = decode_peak(told, TWIST_RANGE, False, window=16)
+    assert torch.allclose(twist, expected, atol=1e-5)
+
+
+def test_twists_of_many_planes_are_those_of_each(decoder: CADecoder) -> None:
+    generator = torch.Generator().manual_seed(9)
+    h = torch.randn(2, 6, 32, generator=generator)
+    cis = torch.rand(2, 6, generator=generator) < 0.3
+    alpha = 6.0 * torch.rand(4, 2, 6, generator=generator) - 3.0
+    with torch.no_grad():
+        together = decoder.network.spread_twist_logits(h, cis, alpha)
+        for one, angle in zip(together, alpha, strict=True):
+            alone = decoder.network.twist_logits(h, cis, angle)
+            assert torch.allclose(one, alone, atol=1e-5)
+        other = decoder.network.twist_logits(h, ~cis, alpha[0])
+    assert not torch.allclose(together[0], other, atol=1e-3)
 
 
 def test_vague_units_are_offered_planes_beside_all_peaks(decoder: CADecoder) -> None:
@@ -252,8 +268,9 @@ def test_vague_units_are_offered_planes_beside_all_peaks(decoder: CADecoder) -> 
     vague = cis.clone()
     vague[1, 3:] = True
     with torch.no_grad():
-        plain = decoder.spread_planes(h, cis)
-        mixed = decoder.spread_planes(h, cis, vague)
+        logits = decoder.azimuth_logits(h, cis)
+        plain = decoder.spread_planes(h, logits, cis)
+        mixed = decoder.spread_planes(h, logits, cis, vague)
     assert plain[0].shape == (2, 6, 5)
     assert mixed[0].shape == (2, 6, 9)
     kept = [0, 1, 2, 3, 6]
