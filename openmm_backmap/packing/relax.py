@@ -27,9 +27,10 @@ from openmm_backmap.packing.motion import (
     join_springs,
     order_atoms,
 )
+from openmm_backmap.packing.residue_pairs import ResiduePairs, list_near_residues
 from openmm_backmap.packing.shape import ShapeLists
 from openmm_backmap.packing.springs import compute_heights
-from openmm_backmap.packing.touching import ResiduePairs, TouchLists
+from openmm_backmap.packing.touching import TouchLists
 
 __all__ = ["BeadRelaxer", "RelaxSettings"]
 
@@ -146,9 +147,10 @@ class BeadRelaxer(nn.Module):
         skin = self.settings.skin
         everywhere = torch.ones_like(target[:, :, 0]) > 0.0
         for _list in range(n_lists):
-            pairs = self.touch.list_neighbors(
-                positions, residue_type, neighbor_index, image, skin
-            )
+            pairs = list_near_residues(
+                positions, self.touch.exists[residue_type], neighbor_index, image,
+                self.touch.widest + skin,
+            )  # fmt: skip
             positions = self.draw(
                 built, positions, target, share, residue_type, chain_index,
                 pairs, n_steps, None, everywhere,

@@ -8,7 +8,12 @@ from torch import Tensor
 from openmm_backmap.builder.backbone import has_next
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.packing.relax import BeadRelaxer
-from openmm_backmap.packing.touching import ResiduePairs, keep_pairs
+from openmm_backmap.packing.residue_pairs import (
+    ResiduePairs,
+    compute_room,
+    keep_pairs,
+    list_near_residues,
+)
 
 __all__ = ["ClashReliever"]
 
@@ -88,30 +93,32 @@ class ClashReliever(BeadRelaxer):
             share = torch.zeros_like(positions[0, :, :, 0])
             share[:, 1] = 1.0
         moved = positions
-        around = self.touch.list_neighbors(
-            moved, residue_type, neighbor_index, image, self.settings.skin + reserve
+        exists = self.touch.exists[residue_type]
+        contact = self.touch.widest + self.settings.skin
+        around = list_near_residues(
+            moved, exists, neighbor_index, image, contact + reserve
         )
         for turn in range(n_rounds):
             # hydrogens reach farther than the atoms they are on
-            skin = -severe_stiff
+            reach = self.touch.widest - severe_stiff
             if loose is not None and bool(loose.any()):
-                skin = max(skin, self.touch.room.reach - severe - self.touch.widest)
-            room = self.touch.compute_room(moved, residue_type, around)
+                reach = max(reach, self.touch.room.reach - severe)
+            room = compute_room(moved, exists, around)
             # no residue overlaps itself severely, and nothing else comes to later
-            wanted = (room < skin) & (around.first < around.second)
+            wanted = (room < reach) & (around.first < around.second)
             pairs = keep_pairs(around, wanted)
             if turn > 0:
                 base = pairs.frame * positions.shape[1]
                 gone = (moved != positions).flatten(2).any(2).reshape(-1)
                 wanted = gone[base + pairs.first] | gone[base + pairs.second]
                 pairs = keep_pairs(pairs, wanted)
-            a, b, contact, shift = self.touch.list_contacts(
+            a, b, apart, shift = self.touch.list_contacts(
                 moved, residue_type, chain_index, pairs, -severe_stiff, loose,
                 -severe, 0.0,
             )  # fmt: skip
             atoms = moved.reshape(-1, 3)
             gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
-            overlap = contact - torch.sqrt(gap.square().sum(-1))
+            overlap = apart - torch.sqrt(gap.square().sum(-1))
             stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
             counts = (stiff & (turn < 2)) | (overlap > severe)
             kept = torch.nonzero(counts).squeeze(-1)
@@ -122,7 +129,7 @@ class ClashReliever(BeadRelaxer):
                 break
             bad[torch.div(a, 14, rounding_mode="floor")] = True
             bad[torch.div(b, 14, rounding_mode="floor")] = True
-            pairs = keep_pairs(around, room < self.settings.skin)
+            pairs = keep_pairs(around, room < contact)
             moved = self.relieve_places(
                 positions,
                 moved,

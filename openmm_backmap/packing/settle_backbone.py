@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.packing.relax import BeadRelaxer
-from openmm_backmap.packing.touching import ResiduePairs
+from openmm_backmap.packing.residue_pairs import ResiduePairs
 
 __all__ = ["BackboneSettler"]
 

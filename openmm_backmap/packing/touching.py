@@ -1,6 +1,6 @@
-"""Which residues and which of their atoms touch, or may come to."""
+"""Which atoms touch, or may come to."""
 
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -19,33 +19,17 @@ from openmm_backmap.packing.exclusions import (
     compute_excluded_inside,
 )
 from openmm_backmap.packing.hydrogen_room import HydrogenRoom
+from openmm_backmap.packing.residue_pairs import ResiduePairs, keep_pairs
 from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
 from openmm_backmap.residues.names import N_TYPES
 
-__all__ = ["ResiduePairs", "TouchLists", "keep_pairs"]
+__all__ = ["TouchLists"]
 
 _ANGSTROM = 0.1
 
 
-class ResiduePairs(NamedTuple):
-    """Residues whose atoms may come near, ``first <= second``."""
-
-    frame: Tensor  # (P,) int64
-    first: Tensor  # (P,) int64
-    second: Tensor  # (P,) int64
-    shift: Tensor  # (P, 3) nm, added to the second it gives its image
-
-
-def keep_pairs(pairs: ResiduePairs, wanted: Tensor) -> ResiduePairs:
-    """Keep the pairs that are wanted (P,)."""
-    kept = torch.nonzero(wanted).squeeze(-1)
-    return ResiduePairs(
-        pairs.frame[kept], pairs.first[kept], pairs.second[kept], pairs.shift[kept]
-    )
-
-
 class TouchLists(nn.Module):
-    """Lists residues and atoms that touch, all of them heavy.
+    """Lists atoms that touch, all of them heavy.
 
     Parameters
     ----------
@@ -92,87 +76,6 @@ class TouchLists(nn.Module):
         inner = list_inner_contacts(exists, inside & (eclipsed == 0.0))
         self.register_buffer("inner", inner, persistent=False)
         self.register_buffer("before", before, persistent=False)
-
-    def list_neighbors(
-        self,
-        positions: Tensor,
-        residue_type: Tensor,
-        neighbor_index: Tensor,
-        image: Tensor,
-        skin: float,
-    ) -> ResiduePairs:
-        """Residue pairs whose atoms may come near, each with itself too.
-
-        Parameters
-        ----------
-        positions : torch.Tensor, shape (F, R, 14, 3)
-            Heavy atoms in nm.
-        residue_type : torch.Tensor, shape (R,), int64
-            0 to 19.
-        neighbor_index : torch.Tensor, shape (F, R, K), int64
-            Nearest residues, -1 padded.
-        image : torch.Tensor, shape (F, R, K, 3)
-            Vectors to their nearest periodic image in nm.
-        skin : float
-            Added to the contact distances, in nm.
-
-        Returns
-        -------
-        ResiduePairs
-            Each pair once.
-        """
-        frames, residues, k = neighbor_index.shape
-        center, reach = self.bound_residues(positions, residue_type)
-        row = torch.arange(frames * residues, device=positions.device)
-        start = row - torch.remainder(row, residues)
-        other = neighbor_index.reshape(-1, k)
-        flat = (other.clamp(min=0) + start.unsqueeze(1)).reshape(-1)
-        gap = center.index_select(1, flat).view(3, -1, k) - center.unsqueeze(2)
-        gap += image.view(-1, k, 3).permute(2, 0, 1)
-        limit = reach.index_select(0, flat).view(-1, k) + reach.unsqueeze(1)
-        limit += self.widest + skin
-        near = (other >= 0) & (gap.square().sum(0) < limit * limit)
-        place = torch.nonzero(near.reshape(-1)).squeeze(-1)
-        row_i = torch.div(place, k, rounding_mode="floor")
-        row_j = flat.index_select(0, place)
-        # the nearest are not mutual: the later residue tells of the earlier one
-        # only where that does not list it
-        back = torch.nonzero(row_i > row_j).squeeze(-1)
-        alone = ~is_listed(other, row_j[back], torch.remainder(row_i[back], residues))
-        kept = torch.cat((torch.nonzero(row_i < row_j).squeeze(-1), back[alone]))
-        row_i, row_j = row_i[kept], row_j[kept]
-        moved = image.reshape(-1, 3).index_select(0, place[kept])
-        moved = moved * torch.where(row_i < row_j, 1.0, -1.0).unsqueeze(1)
-        first = torch.cat((row, torch.minimum(row_i, row_j)))
-        second = torch.cat((row, torch.maximum(row_i, row_j)))
-        return ResiduePairs(
-            torch.div(first, residues, rounding_mode="floor"),
-            torch.remainder(first, residues),
-            torch.remainder(second, residues),
-            torch.cat((moved.new_zeros(row.shape[0], 3), moved)),
-        )
-
-    def bound_residues(
-        self, positions: Tensor, residue_type: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Bound the atoms of each residue: centres (3, F R) and radii (F R,) in nm."""
-        exists = self.exists[residue_type].to(positions.dtype).unsqueeze(2)
-        center = (positions * exists).sum(2) / exists.sum(1)
-        away = (positions - center.unsqueeze(2)) * exists
-        reach = torch.sqrt(away.square().sum(-1).amax(2))
-        return center.reshape(-1, 3).t().contiguous(), reach.reshape(-1)
-
-    def compute_room(
-        self, positions: Tensor, residue_type: Tensor, pairs: ResiduePairs
-    ) -> Tensor:
-        """Distance in nm by which the atoms of residues at least miss contact (P,)."""
-        center, reach = self.bound_residues(positions, residue_type)
-        base = pairs.frame * positions.shape[1]
-        one, two = base + pairs.first, base + pairs.second
-        gap = center.index_select(1, two) - center.index_select(1, one)
-        gap += pairs.shift.t()
-        room = torch.sqrt(gap.square().sum(0)) - reach.index_select(0, one)
-        return room - reach.index_select(0, two) - self.widest
 
     def block_atoms(
         self, positions: Tensor, residue_type: Tensor
@@ -442,16 +345,6 @@ class TouchLists(nn.Module):
         bridge = bridged.index_select(0, one) & bridged.index_select(0, two) & (i != j)
         some = sulfur.index_select(0, one) | sulfur.index_select(0, two)
         return limit, counts & ~(bridge & some)
-
-
-def is_listed(lists: Tensor, row: Tensor, wanted: Tensor) -> Tensor:
-    """Tell whether numbers (B,) stand in the rows (B,) of lists (N, K)."""
-    found = torch.zeros_like(wanted, dtype=torch.bool)
-    columns = lists.t().to(torch.int32).contiguous()
-    number = wanted.to(torch.int32)
-    for k in range(lists.shape[1]):
-        found |= columns[k].index_select(0, row) == number
-    return found
 
 
 def list_inner_contacts(exists: Tensor, held: Tensor) -> Tensor:

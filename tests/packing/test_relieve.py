@@ -17,7 +17,7 @@ from openmm_backmap.metrics.chirality import compute_wrong_hands
 from openmm_backmap.metrics.clashes import CLASH_OVERLAP, find_overlaps
 from openmm_backmap.metrics.layout import HeavyAtomLayout
 from openmm_backmap.packing.relieve import ClashReliever
-from openmm_backmap.packing.touching import ResiduePairs
+from openmm_backmap.packing.residue_pairs import ResiduePairs, list_near_residues
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
@@ -245,7 +245,8 @@ def test_atoms_whose_hydrogens_cannot_turn_have_no_tolerance(
     built = build(case, case.native_chi)[:1]
     near = case.neighbor_index[:1]
     image = torch.zeros(*near.shape, 3)
-    pairs = touch.list_neighbors(built, case.residue_type, near, image, 0.1)
+    exists, reach = touch.exists[case.residue_type], touch.widest + 0.1
+    pairs = list_near_residues(built, exists, near, image, reach)
     a, b, contact, _shift = touch.list_contacts(
         built, case.residue_type, case.chain_index, pairs, 0.1
     )
@@ -298,9 +299,10 @@ def test_touching_residues_are_found_by_either_of_them(
     vectors = torch.stack((near - rows, near - rows, near - rows), -1).float()
     lists = []
     image = 1e-3 * vectors
+    exists, reach = touch.exists[case.residue_type], touch.widest + 0.1
     for kept in (near >= 0, near < rows, near > rows):
-        pairs = touch.list_neighbors(
-            built, case.residue_type, near.masked_fill(~kept, -1), image, 0.1
+        pairs = list_near_residues(
+            built, exists, near.masked_fill(~kept, -1), image, reach
         )
         found = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
         lists.append(list(found))
@@ -322,8 +324,9 @@ def test_touching_residues_are_found_however_many_are_nearer(
     image = torch.zeros(*near.shape, 3)
     touch = ClashReliever().touch
     found = []
+    exists, reach = touch.exists[case.residue_type], touch.widest + 0.1
     for order in (near, near.flip(2)):
-        pairs = touch.list_neighbors(built, case.residue_type, order, image, 0.1)
+        pairs = list_near_residues(built, exists, order, image, reach)
         found.append(set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)))
     assert found[0] == found[1]
     assert len(found[0]) > 2 * built.shape[1]
@@ -441,14 +444,13 @@ def test_no_contact_is_missed(
     touch = ClashReliever().touch
     built = build(case, turn_into_others(case))
     near, n = case.neighbor_index, len(case.residue_type)
-    pairs = touch.list_neighbors(
-        built, case.residue_type, near, torch.zeros(*near.shape, 3), 0.2
-    )
+    exists, image = touch.exists[case.residue_type], torch.zeros(*near.shape, 3)
+    pairs = list_near_residues(built, exists, near, image, touch.widest + 0.2)
     a, b, _contact, _ = touch.list_contacts(
         built, case.residue_type, case.chain_index, pairs, skin
     )
     found = set(zip(a.tolist(), b.tolist(), strict=True))
-    exists = touch.exists[case.residue_type].reshape(-1)
+    exists = exists.reshape(-1)
     one, two = torch.nonzero(exists.outer(exists).triu()).unbind(1)
     distance = (built.reshape(-1, 3)[one] - built.reshape(-1, 3)[two]).norm(dim=-1)
     kept = distance < touch.widest + skin
