@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.nn.chi_beam import grow_beam
 from openmm_backmap.nn.torsion_bins import (
     bin_of,
     decode_mean,
@@ -338,12 +339,11 @@ class CADecoder(nn.Module):
         """
         n_frames, n = h.shape[0], h.shape[1]
         n_kept = self.n_candidates
-        width = h.shape[2]
         chi = torch.zeros(n_frames * n, n_kept, 4, device=h.device)
         log_p = torch.full((n_frames * n, n_kept), -math.inf, device=h.device)
         log_p[:, 0] = 0.0
-        flat_h = h.reshape(-1, width)
-        flat_backbone = backbone.reshape(-1, backbone.shape[-1])
+        flat_h = h.flatten(0, 1)
+        flat_backbone = backbone.flatten(0, 1)
         kind = residue_type.unsqueeze(0).expand(n_frames, n).reshape(-1)
         n_chi = self.n_chi[kind]
         alive = 1
@@ -365,40 +365,17 @@ class CADecoder(nn.Module):
                 flips = self.pi_periodic[kind[rows], k]
                 angle, gain, spread = find_peaks(logits.float(), flips[owner])
                 if noise is not None:
-                    # the labels' own width is no part of the truth's
-                    true_spread = torch.sqrt(
-                        (spread * spread - self.label_sd * self.label_sd).clamp(
-                            min=0.0025
-                        )
-                    )
                     push = noise.reshape(-1, 4)[rows, k].clamp(-2.5, 2.5)
-                    angle = angle + push[owner].unsqueeze(1) * true_spread
-                n_peaks = angle.shape[-1]
-                shape = [rows.numel() * alive, n_peaks]
-                turned = torch.zeros(shape, device=h.device)
-                turned = turned.index_copy(0, asked, angle)
-                gained = torch.full(shape, -math.inf, device=h.device)
-                gained = gained.index_copy(0, asked, gain)
-                total = parent_log_p.unsqueeze(-1) + gained.view(-1, alive, n_peaks)
-                children = parents.unsqueeze(2).repeat(1, 1, n_peaks, 1)
-                children[..., k] = turned.view(-1, alive, n_peaks)
-                total = total.reshape(-1, alive * n_peaks)
-                children = children.reshape(-1, alive * n_peaks, 4)
-                order = torch.argsort(total, dim=-1, descending=True, stable=True)
-                order = order[:, :n_kept]
-                total = torch.gather(total, 1, order)
-                children = torch.gather(
-                    children, 1, order.unsqueeze(-1).expand(-1, -1, 4)
-                )
-                dropped = total < total[:, :1] - self.max_log_ratio
-                total = total.masked_fill(dropped, -math.inf)
-                kept = total.shape[1]
-                new_log_p = torch.full_like(log_p[rows], -math.inf)
-                new_chi = torch.zeros_like(chi[rows])
-                new_log_p[:, :kept] = total
-                new_chi[:, :kept] = children
-                log_p[rows] = new_log_p
-                chi[rows] = new_chi
+                    angle = angle + push[owner].unsqueeze(1) * self._true_spread(spread)
+                chi[rows], log_p[rows] = grow_beam(
+                    parents, parent_log_p, angle, gain, asked, k, n_kept,
+                    self.max_log_ratio,
+                )  # fmt: skip
             # candidates that can be alive: 1, 3, 9, 12
             alive = min(3 * alive, n_kept)
         return chi.view(n_frames, n, n_kept, 4), log_p.view(n_frames, n, n_kept)
+
+    def _true_spread(self, spread: Tensor) -> Tensor:
+        """Spread of a peak without the labels' own width, radians."""
+        square = spread * spread - self.label_sd * self.label_sd
+        return torch.sqrt(square.clamp(min=0.0025))
