@@ -9,10 +9,12 @@ import numpy as np
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
 from openmm_backmap.backmapper_input import (
     as_cg_topology,
-    as_template,
     check_mapping,
+    check_options,
+    frames_from_positions,
     share_engine,
 )
+from openmm_backmap.backmapper_template import as_template, encode_for_model
 from openmm_backmap.errors import InputError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
@@ -90,16 +92,8 @@ class Backmapper:
         wrap_chains: bool = False,
         batch_residues: int = _BATCH_RESIDUES,
     ) -> None:
-        if seed < 0:
-            raise InputError(f"seed: {seed} came, wanted 0 or more")
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: {threads} came, wanted 1 or more, or None")
+        check_options(cg_topology, seed, threads, exact_ca)
         check_mapping(cg_topology, engine)
-        if exact_ca and "COM" in cg_topology.mapping.slot_names:
-            raise InputError(
-                "exact_ca: some beads are centres of mass, whose CA are not known; "
-                "leave exact_ca out, or state mapping='ca'"
-            )
         self.cg_topology = cg_topology
         self.engine = engine
         self.seed = int(seed)
@@ -124,22 +118,8 @@ class Backmapper:
             seed=self.seed,
             threads=threads,
             wrap_chains=wrap_chains,
-            template=self._encode_template(),
+            template=encode_for_model(self.template, cg_topology),
             exact_ca=exact_ca,
-        )
-
-    def _encode_template(self) -> Any:
-        """Tensor of the template for the model, or None."""
-        if self.template is None:
-            return None
-        import torch
-
-        from openmm_backmap.builder.template import encode_template
-
-        return encode_template(
-            torch.from_numpy(self.template.positions),
-            torch.from_numpy(np.ascontiguousarray(self.cg_topology.residue_type)),
-            torch.from_numpy(np.ascontiguousarray(self.cg_topology.chain_index)),
         )
 
     @classmethod
@@ -322,24 +302,7 @@ class Backmapper:
         numpy.ndarray, shape (F, N, 3), float32
             Atoms in nm, in the order of `atom_topology`.
         """
-        positions = np.asarray(positions, np.float32)
-        if positions.ndim != 3 or positions.shape[-1] != 3:
-            raise InputError(
-                f"positions: shape {positions.shape} came, wanted (F, B, 3); "
-                "add a frame axis in front with positions[None]"
-            )
-        boxes = None
-        if box is not None:
-            boxes = np.broadcast_to(np.asarray(box, np.float32), (len(positions), 3, 3))
-        frames = [
-            CGFrame(
-                positions=positions[i],
-                box=None if boxes is None else boxes[i],
-                step=i,
-                time=0.0,
-            )
-            for i in range(len(positions))
-        ]
+        frames = frames_from_positions(positions, box)
         atoms = [frame.positions for frame in self.backmap(frames)]
         return np.stack(atoms) if atoms else np.zeros((0, self.n_atoms, 3), np.float32)
 
@@ -423,17 +386,14 @@ class Backmapper:
         openmm.app.Simulation
             With the frame's positions; not periodic.
         """
-        import openmm
-        from openmm import app, unit
+        # OpenMM is loaded only where it is wanted
+        from openmm_backmap.minimizer_system import create_simulation
 
-        from openmm_backmap.minimizer_system import create_system
-
-        system = create_system(self.atom_topology, solvent=solvent)
-        integrator = openmm.LangevinMiddleIntegrator(
-            temperature * unit.kelvin, 1.0 / unit.picosecond, timestep
+        return create_simulation(
+            self.atom_topology,
+            frame.positions,
+            solvent=solvent,
+            temperature=temperature,
+            timestep=timestep,
+            platform=platform,
         )
-        args = [] if platform is None else [openmm.Platform.getPlatform(platform)]
-        topology = self.atom_topology.with_box(None).topology
-        simulation = app.Simulation(topology, system, integrator, *args)
-        simulation.context.setPositions(np.asarray(frame.positions, np.float64))
-        return simulation

@@ -21,21 +21,20 @@ from openmm_backmap.errors import (
     GeometryError,
     InputError,
     ModelError,
-    TopologyError,
 )
 from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping
 from openmm_backmap.mapping.cg_topology import CGTopology
-from openmm_backmap.mapping.template import Template, align_template
 from openmm_backmap.trajectory import read_topology
 
 __all__ = [
     "PREFERRED_MODELS",
     "as_cg_topology",
-    "as_template",
     "check_frame",
     "check_mapping",
+    "check_options",
     "choose_model",
+    "frames_from_positions",
     "notice_centres_of_mass",
     "share_engine",
 ]
@@ -304,43 +303,63 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
         raise GeometryError(f"frame at step {frame.step}: the box is not finite")
 
 
-def as_template(template: Any, cg_topology: CGTopology) -> Template:
-    """Lay a reference structure along the topology.
+def check_options(
+    topology: CGTopology, seed: int, threads: int | None, exact_ca: bool
+) -> None:
+    """Refuse options of a `Backmapper` that make no sense.
 
     Parameters
     ----------
-    template : Template or str or Path
-        Aligned already, or the structure file (PDB, mmCIF, GRO).
-    cg_topology : CGTopology
-        What is to be backmapped.
-
-    Returns
-    -------
-    Template
+    topology : CGTopology
+        With its mapping.
+    seed, threads, exact_ca
+        See `Backmapper`.
 
     Raises
     ------
     InputError
-        If a template of another size came.
-    TopologyError
-        If the file cannot be read or is of another protein.
+        If a number is out of range, or CA are to stay that are not known.
     """
-    if isinstance(template, Template):
-        if len(template.positions) != cg_topology.n_residues:
-            raise InputError(
-                f"template: made for {len(template.positions)} residues, the topology "
-                f"has {cg_topology.n_residues}; make it with align_template for this "
-                "topology"
-            )
-        return template
-    topology, positions = read_topology(template)
-    if positions is None:
+    if seed < 0:
+        raise InputError(f"seed: {seed} came, wanted 0 or more")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} came, wanted 1 or more, or None")
+    if exact_ca and "COM" in topology.mapping.slot_names:
         raise InputError(
-            f"template {template}: the file holds no positions; give a PDB or mmCIF "
-            "file"
+            "exact_ca: some beads are centres of mass, whose CA are not known; "
+            "leave exact_ca out, or state mapping='ca'"
         )
-    try:
-        found = align_template(cg_topology, topology, positions)
-    except TopologyError as error:
-        raise TopologyError(f"template {template}: {error}") from error
-    return found
+
+
+def frames_from_positions(
+    positions: np.ndarray, box: np.ndarray | None
+) -> list[CGFrame]:
+    """Make frames of bead positions.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, B, 3)
+        Beads in nm.
+    box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
+        Box vectors in nm.
+
+    Returns
+    -------
+    list of CGFrame
+        Their steps count from 0.
+
+    Raises
+    ------
+    InputError
+        If there is no frame axis.
+    """
+    positions = np.asarray(positions, np.float32)
+    if positions.ndim != 3 or positions.shape[-1] != 3:
+        raise InputError(
+            f"positions: shape {positions.shape} came, wanted (F, B, 3); "
+            "add a frame axis in front with positions[None]"
+        )
+    if box is None:
+        return [CGFrame(positions=x, step=k) for k, x in enumerate(positions)]
+    boxes = np.broadcast_to(np.asarray(box, np.float32), (len(positions), 3, 3))
+    return [CGFrame(positions=x, box=boxes[k], step=k) for k, x in enumerate(positions)]

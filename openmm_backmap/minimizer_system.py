@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openmm
 from openmm import app, unit
 
@@ -10,7 +11,13 @@ from openmm_backmap.errors import InputError
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.units import strip_unit
 
-__all__ = ["SOLVENTS", "create_system", "make_context", "soften_system"]
+__all__ = [
+    "SOLVENTS",
+    "create_simulation",
+    "create_system",
+    "make_context",
+    "soften_system",
+]
 
 SOLVENTS = ("vacuum", "obc", "gbn2")
 """Solvent models: none, GBSA-OBC II (`GBSAOBCForce`), GBn2 (`CustomGBForce`)."""
@@ -78,6 +85,42 @@ def create_system(
             system.removeForce(k)
             system.addForce(fast)
     return system
+
+
+def create_simulation(
+    atom_topology: AtomTopology,
+    positions: np.ndarray,
+    *,
+    solvent: str,
+    temperature: float,
+    timestep: float,
+    platform: str | None,
+) -> app.Simulation:
+    """Make a Simulation of all atoms; see `Backmapper.to_simulation`.
+
+    Parameters
+    ----------
+    atom_topology : AtomTopology
+        With hydrogens.
+    positions : numpy.ndarray, shape (N, 3)
+        In nm.
+    solvent, temperature, timestep, platform
+        See `Backmapper.to_simulation`.
+
+    Returns
+    -------
+    openmm.app.Simulation
+        Not periodic.
+    """
+    system = create_system(atom_topology, solvent=solvent)
+    integrator = openmm.LangevinMiddleIntegrator(
+        temperature * unit.kelvin, 1.0 / unit.picosecond, timestep
+    )
+    args = [] if platform is None else [openmm.Platform.getPlatform(platform)]
+    topology = atom_topology.with_box(None).topology
+    simulation = app.Simulation(topology, system, integrator, *args)
+    simulation.context.setPositions(np.asarray(positions, np.float64))
+    return simulation
 
 
 def _obc_force(custom: openmm.CustomGBForce) -> openmm.GBSAOBCForce:

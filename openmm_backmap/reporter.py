@@ -7,14 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from openmm_backmap.errors import BackmapError, BackmapWarning, InputError
-from openmm_backmap.frames import AtomFrame, CGFrame
+from openmm_backmap.frames import AtomFrame
 from openmm_backmap.reporter_setup import (
     ReporterSettings,
     check_choice,
     check_positive,
+    copy_frame,
     make_backmapper,
     open_pipeline,
 )
@@ -259,7 +258,7 @@ class BackmapReporter:
         if self._pipeline is None:
             self._prepare(simulation)
         self._tell()
-        frame = self._make_frame(simulation, state)
+        frame = copy_frame(simulation, state)
         if self._worker is None:
             self._pipeline.process([frame])
             self._tell()
@@ -335,7 +334,7 @@ class BackmapReporter:
     def _prepare(self, simulation: Any) -> None:
         """Understand the topology, load the model and open the files."""
         state = simulation.context.getState(getPositions=True)
-        frame = self._make_frame(simulation, state)
+        frame = copy_frame(simulation, state)
         backmapper = make_backmapper(self._settings, simulation, frame)
         self._pipeline = open_pipeline(
             self._settings, backmapper, simulation.currentStep
@@ -353,20 +352,6 @@ class BackmapReporter:
         # also at interpreter exit, for those who forget close()
         self._finalizer = weakref.finalize(
             self, _shut_down, self._worker, self._pipeline
-        )
-
-    def _make_frame(self, simulation: Any, state: Any) -> CGFrame:
-        """Copy what we need out of the State, which others share."""
-        positions = state.getPositions(asNumpy=True)._value
-        box = None
-        # an unperiodic System has default box vectors, too
-        if simulation.system.usesPeriodicBoundaryConditions():
-            box = state.getPeriodicBoxVectors(asNumpy=True)._value
-        return CGFrame(
-            positions=np.array(positions, np.float32),
-            box=None if box is None else np.array(box, np.float32),
-            step=int(simulation.currentStep),
-            time=float(state.getTime()._value),
         )
 
     def _tell(self) -> None:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from openmm_backmap.minimizer import Minimizer
     from openmm_backmap.pipeline import Pipeline
 
-__all__ = ["ReporterSettings", "make_backmapper", "make_minimizer", "open_pipeline"]
+__all__ = [
+    "ReporterSettings",
+    "copy_frame",
+    "make_backmapper",
+    "make_minimizer",
+    "open_pipeline",
+]
 
 FORMATS = (".dcd", ".xtc", ".pdb", ".cif")
 """Suffixes a trajectory may have."""
@@ -334,3 +340,31 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise InputError(f"{name}: {value!r} came, wanted one of {', '.join(choices)}")
     return value
+
+
+def copy_frame(simulation: Any, state: Any) -> CGFrame:
+    """Copy what we need out of a State, which others share.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation
+        The simulation.
+    state : openmm.State
+        With positions.
+
+    Returns
+    -------
+    CGFrame
+        Of the current step.
+    """
+    positions = state.getPositions(asNumpy=True)._value
+    box = None
+    # an unperiodic System has default box vectors, too
+    if simulation.system.usesPeriodicBoundaryConditions():
+        box = state.getPeriodicBoxVectors(asNumpy=True)._value
+    return CGFrame(
+        positions=np.array(positions, np.float32),
+        box=None if box is None else np.array(box, np.float32),
+        step=int(simulation.currentStep),
+        time=float(state.getTime()._value),
+    )

@@ -15,6 +15,7 @@ from openmm import app
 from openmm_backmap import Backmapper, BackmapReporter, CGFrame
 from openmm_backmap.errors import InputError, OutputExistsError, TopologyError
 from openmm_backmap.minimizer import Minimizer
+from openmm_backmap.reporter_setup import copy_frame
 
 MODEL = "table"
 # XTC keeps 0.001 nm
@@ -383,8 +384,7 @@ def test_no_warning_comes_without_a_reason(simulation, make_reporter) -> None:
 
 
 def test_a_frame_in_hand_is_a_copy(simulation) -> None:
-    reporter = BackmapReporter("unused.xtc", 10)
     state = simulation.context.getState(getPositions=True)
-    frame = reporter._make_frame(simulation, state)
+    frame = copy_frame(simulation, state)
     assert isinstance(frame, CGFrame)
     assert frame.positions.dtype == np.float32 and frame.positions.flags.owndata
