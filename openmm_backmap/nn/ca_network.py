@@ -148,7 +148,7 @@ class CALayer(nn.Module):
         n_heads = self.n_heads
         step = max(n, 1) if edge.is_cuda else rows_at_once
         edges = edge.view(n * k, -1)
-        mixer = self.edge.weight.t()
+        mixer = self.edge.weight.t().to(edge.dtype)
         space = torch.empty(
             min(step, n) * k, self.width, dtype=edge.dtype, device=edge.device
         )

@@ -126,6 +126,20 @@ def test_messages_by_rows_are_those_of_training(
     torch.testing.assert_close(by_rows, whole.detach(), rtol=1e-5, atol=1e-5)
 
 
+def test_messages_by_rows_follow_autocast_as_training_does(
+    network: CANetwork, protein: SimpleNamespace
+) -> None:
+    """Teachers of `training.distill` run so."""
+    inputs = make_inputs(protein, 90)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trained = network(**inputs).detach()
+        with torch.no_grad():
+            by_rows = network(**inputs)
+    assert by_rows.dtype == trained.dtype
+    # three digits, and terms are summed in another order
+    assert torch.allclose(by_rows.float(), trained.float(), atol=0.06)
+
+
 def test_missing_neighbors_have_no_weight(
     network: CANetwork, protein: SimpleNamespace
 ) -> None:
