@@ -60,7 +60,7 @@ class ModelMetadata:
     name: str
     mapping: str = "ca"
     mappings: tuple[str, ...] = ()
-    n_neighbors: int = 48
+    n_neighbors: int = 80
     neighbor_cutoff: float = 1.8
     noise_width: int = 0
     format_version: int = FORMAT_VERSION

@@ -129,7 +129,7 @@ def list_atom_pairs(
 
 
 def compute_torques(
-    positions: Tensor, pairs: AtomPairs, levers: Levers
+    positions: Tensor, pairs: AtomPairs, levers: Levers, ramp: float = 0.05
 ) -> tuple[Tensor, Tensor]:
     """Compute torques of the overlaps about all chi axes, and their stiffness.
 
@@ -143,6 +143,8 @@ def compute_torques(
         What may overlap.
     levers : Levers
         What turns.
+    ramp : float
+        Overlap in angstrom from which a contact counts fully in the stiffness.
 
     Returns
     -------
@@ -173,7 +175,10 @@ def compute_torques(
     force_x = zero.scatter_add(0, ends, torch.cat([fx, -fx]))
     force_y = zero.scatter_add(0, ends, torch.cat([fy, -fy]))
     force_z = zero.scatter_add(0, ends, torch.cat([fz, -fz]))
-    n_hits = zero.scatter_add(0, ends, torch.ones_like(ends).to(x.dtype))
+    # an overlap of nothing is as stiff as none: contacts that come and go in turn
+    # would make of rounding another side chain
+    share = (overlap.index_select(0, hit) / ramp).clamp(max=1.0)
+    n_hits = zero.scatter_add(0, ends, torch.cat([share, share]))
     far, atom = levers.far, levers.atom
     ux = x.index_select(0, far) - x.index_select(0, levers.near)
     uy = y.index_select(0, far) - y.index_select(0, levers.near)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from openmm_backmap.packing.contacts import is_listed
+
 __all__ = ["ResiduePairs", "compute_room", "keep_pairs", "list_near_residues"]
 
 
@@ -115,13 +117,3 @@ def compute_room(positions: Tensor, exists: Tensor, pairs: ResiduePairs) -> Tens
     gap += pairs.shift.t()
     room = torch.sqrt(gap.square().sum(0)) - radius.index_select(0, one)
     return room - radius.index_select(0, two)
-
-
-def is_listed(lists: Tensor, row: Tensor, wanted: Tensor) -> Tensor:
-    """Tell whether numbers (B,) stand in the rows (B,) of lists (N, K)."""
-    found = torch.zeros_like(wanted, dtype=torch.bool)
-    columns = lists.t().to(torch.int32).contiguous()
-    number = wanted.to(torch.int32)
-    for k in range(lists.shape[1]):
-        found |= columns[k].index_select(0, row) == number
-    return found

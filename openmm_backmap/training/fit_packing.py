@@ -33,7 +33,7 @@ __all__ = [
     "make_inputs",
 ]
 
-N_NEIGHBORS = 48
+N_NEIGHBORS = 80
 NEIGHBOR_CUTOFF = 1.8
 MAX_RESOLUTION = 2.2
 RESIDUE_RANGE = (60, 400)

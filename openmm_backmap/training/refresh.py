@@ -28,6 +28,7 @@ from openmm_backmap.residues.names import RESIDUE_NAMES
 from openmm_backmap.training.export import load_network
 from openmm_backmap.training.export_ca import CA_PACKING, check_parity
 from openmm_backmap.training.fit_contacts import load_contacts
+from openmm_backmap.training.fit_packing import N_NEIGHBORS
 from openmm_backmap.training.model_weights import find_model_file
 from openmm_backmap.training.provenance import describe_build
 
@@ -207,7 +208,12 @@ def refresh_model(
             f"({error}); export its run again"
         ) from error
     module = BeadModel(model.eval().requires_grad_(False)).eval()
-    metadata = replace(old.metadata, mappings=BEAD_MAPPINGS, **describe_build())
+    metadata = replace(
+        old.metadata,
+        mappings=BEAD_MAPPINGS,
+        n_neighbors=max(old.metadata.n_neighbors, N_NEIGHBORS),
+        **describe_build(),
+    )
     save_torchscript(module, metadata, output)
     inputs = _read_protein(metadata)
     difference = check_parity(module, output, [inputs])
