@@ -30,7 +30,9 @@ def test_native_contacts_are_among_the_neighbors_that_models_ask_for(
     metadata = load_engine("ca", "cpu").metadata
     entry = read_entry(shared, "7oso_A")
     heavy = entry.positions[0]
-    near = find_neighbors(heavy[None, :, 1], metadata.n_neighbors, 1.8)[0]
+    near = find_neighbors(
+        heavy[None, :, 1], metadata.n_neighbors, metadata.neighbor_cutoff
+    )[0]
     residue, slot = np.nonzero(entry.mask)
     pairs = cKDTree(heavy[residue, slot]).query_pairs(TOUCH, output_type="ndarray")
     first, second = residue[pairs].T

@@ -159,6 +159,49 @@ def _segment_grid(chain_index: Tensor) -> tuple[Tensor, Tensor]:
     return residue, inside
 
 
+def _find_best_path(own: Tensor, energy: Tensor) -> Tensor:
+    """Best planes (F, S, L) of scores (F, S, L, P) and meeting energies: Viterbi."""
+    longest = own.shape[2]
+    score = own[:, :, 0]
+    # the best plane before, of each plane of the second place and those after it
+    before: list[Tensor] = []
+    for k in range(1, longest):
+        best, pick = (score.unsqueeze(-1) - energy[:, :, k]).max(2)
+        before.append(pick)
+        score = best + own[:, :, k]
+    picks = [score.argmax(-1)]
+    for back in range(1, longest):
+        after = picks[back - 1].unsqueeze(-1)
+        picks.append(before[longest - 1 - back].gather(2, after).squeeze(2))
+    picks.reverse()
+    return torch.stack(picks, -1)
+
+
+def _draw_path(own: Tensor, energy: Tensor, uniform: Tensor) -> Tensor:
+    """The same, sampled: forward filter, backward draws by uniform numbers."""
+    longest = own.shape[2]
+    score = own[:, :, 0]
+    messages: list[Tensor] = [score]
+    for k in range(1, longest):
+        joint = score.unsqueeze(-1) - energy[:, :, k]
+        score = torch.logsumexp(joint, 2) + own[:, :, k]
+        messages.append(score)
+    picks: list[Tensor] = []
+    for back in range(longest):
+        k = longest - 1 - back
+        total = messages[k]
+        if back > 0:
+            after = picks[back - 1].unsqueeze(-1).unsqueeze(-1)
+            column = energy[:, :, k + 1].gather(
+                3, after.expand(-1, -1, own.shape[3], -1)
+            )
+            total = total - column.squeeze(3)
+        below = torch.cumsum(torch.softmax(total, -1), -1) < uniform[:, :, k, None]
+        picks.append(below.sum(-1).clamp(max=own.shape[3] - 1))
+    picks.reverse()
+    return torch.stack(picks, -1)
+
+
 def _solve_chain(
     own: Tensor,
     energy: Tensor,
@@ -167,51 +210,17 @@ def _solve_chain(
     noise: Optional[Tensor],  # noqa: UP045 (TorchScript)
 ) -> Tensor:
     """Best or sampled planes (F, R) of unary scores and meeting energies."""
-    frames, residues, n_planes = own.shape[0], own.shape[1], own.shape[2]
-    n_segments, longest = grid.shape[0], grid.shape[1]
-    step_energy = energy[:, grid]  # (F, S, L, P, P)
-    step_own = own[:, grid] * inside.to(own.dtype).unsqueeze(-1)
-    step_energy = step_energy * inside.to(own.dtype).unsqueeze(-1).unsqueeze(-1)
-    sample = noise is not None
-    score = step_own[:, :, 0]
-    messages: list[Tensor] = [score]
-    # the best plane before, of each plane of each place; samples draw theirs
-    before: list[Tensor] = []
-    for k in range(1, longest):
-        joint = score.unsqueeze(-1) - step_energy[:, :, k]
-        if sample:
-            score = torch.logsumexp(joint, 2) + step_own[:, :, k]
-            messages.append(score)
-        else:
-            best, pick = joint.max(2)
-            before.append(pick)
-            score = best + step_own[:, :, k]
-    uniform = torch.zeros(frames, n_segments, longest, device=own.device)
-    if noise is not None:
-        uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))[:, grid]
-    picks: list[Tensor] = []
-    for back in range(longest):
-        k = longest - 1 - back
-        if not sample:
-            if back == 0:
-                picks.append(score.argmax(-1))
-            else:
-                after = picks[back - 1].unsqueeze(-1)
-                picks.append(before[k].gather(2, after).squeeze(2))
-            continue
-        total = messages[k]
-        if back > 0:
-            after = picks[back - 1].view(frames, n_segments, 1, 1)
-            column = step_energy[:, :, k + 1].gather(
-                3, after.expand(-1, -1, n_planes, -1)
-            )
-            total = total - column.squeeze(3)
-        weight = torch.softmax(total, -1)
-        below = torch.cumsum(weight, -1) < uniform[:, :, k].unsqueeze(-1)
-        picks.append(below.sum(-1).clamp(max=n_planes - 1))
-    picks.reverse()
-    choice = torch.zeros(frames, residues, dtype=torch.long, device=own.device)
-    found = torch.stack(picks, -1)  # (F, S, L)
+    there = inside.to(own.dtype).unsqueeze(-1)
+    step_own = own[:, grid] * there  # (F, S, L, P)
+    step_energy = energy[:, grid] * there.unsqueeze(-1)  # (F, S, L, P, P)
+    if noise is None:
+        found = _find_best_path(step_own, step_energy)
+    else:
+        uniform = 0.5 * (1.0 + torch.erf(noise * 0.7071067811865476))
+        found = _draw_path(step_own, step_energy, uniform[:, grid])
+    choice = torch.zeros(
+        own.shape[0], own.shape[1], dtype=torch.long, device=own.device
+    )
     choice[:, grid[inside]] = found[:, inside]
     return choice
 

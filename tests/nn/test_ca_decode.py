@@ -241,7 +241,9 @@ def test_a_chosen_plane_moves_to_the_mean_about_it(
     share = math.exp(-1.0) / (1.0 + math.exp(-1.0))
     assert float(alpha) == pytest.approx(center + 0.3 * share, abs=5e-3)
     with torch.no_grad():
+        same = decoder._central_twist(h, cis, alpha.unsqueeze(0))[0]
         told = decoder.network.twist_logits(h, cis, alpha)
+    assert torch.equal(twist, same)
     expected = decode_peak(told, TWIST_RANGE, False, window=16)
     assert torch.allclose(twist, expected, atol=1e-5)
 
