@@ -10,6 +10,7 @@ import openmm
 import pytest
 import torch
 from openmm import app, unit
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from openmm_backmap.builder.backbone import place_terminal_oxygen
@@ -198,6 +199,41 @@ def test_a_hydroxyl_turns_to_an_acceptor() -> None:
         toward = heavy[0, 4, 6] - oxygen
         cosine = (atoms[hg] - oxygen) @ toward / 0.096 / np.linalg.norm(toward)
         assert cosine > 0.9
+
+
+def test_methyls_do_not_point_their_hydrogens_at_each_other(
+    protein: SimpleNamespace,
+) -> None:
+    """Two ALA, staggered, with a hydrogen of each 0.11 nm from the other's."""
+    one = AtomTopology.from_cg_topology(CGTopology.from_sequence(["GAG"]))
+    two = AtomTopology.from_cg_topology(CGTopology.from_sequence(["GAG", "GAG"]))
+    names = [f"HB{k}" for k in (1, 2, 3)]
+    methyl = [one.first_atom[1] + one.templates()[1].index(name) for name in names]
+    beta = one.first_atom[1] + one.templates()[1].index("CB")
+    heavy = protein.positions[:, 5:8].copy()
+    heavy[:, :, 5:] = 0.0
+    oxt = terminal_oxygen(heavy, np.zeros(3, np.int64))
+    alone = HydrogenPlacer(one).place(heavy, oxt)[0]
+    n_checked = 0
+    for k in range(3):
+        point = alone[methyl[k]]
+        way = (point - alone[beta]) / np.linalg.norm(point - alone[beta])
+        for j in range(6):
+            across = np.cross(way, np.eye(3)[j % 3] + 0.3 * j)
+            turn = Rotation.from_rotvec(np.pi * across / np.linalg.norm(across))
+
+            moved = turn.as_matrix().T.astype(np.float32)
+            shift = np.float32(point + 0.11 * way - point @ moved)
+            both = np.concatenate((heavy, heavy @ moved + shift), 1)
+            gap = cdist(both[0, :3, :5].reshape(-1, 3), both[0, 3:, :5].reshape(-1, 3))
+            if gap.min() < 0.3:
+                continue
+            ends = np.concatenate((oxt, oxt @ moved + shift), 1)
+            atoms = HydrogenPlacer(two).place(both, ends)[0]
+            other = [two.first_atom[4] + m - one.first_atom[1] for m in methyl]
+            assert cdist(atoms[methyl], atoms[other]).min() > 0.175
+            n_checked += 1
+    assert n_checked > 2
 
 
 def test_rotated_heavy_atoms_give_rotated_hydrogens(

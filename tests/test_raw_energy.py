@@ -8,6 +8,7 @@ import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
+from scipy.spatial.distance import cdist
 
 from openmm_backmap import Backmapper, Minimizer
 
@@ -37,12 +38,23 @@ def test_raw_frames_have_energies_below_zero(shared: Path, case: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
-def test_dynamics_start_from_raw_frames(shared: Path) -> None:
-    """Steps of 2 fs, no minimization; frames 0, 5 and 6 went to infinity once."""
-    folder = shared / "cases" / "calvados2_A1SLCD"
+@pytest.mark.parametrize(
+    ("case", "top", "trajectory", "chosen"),
+    [
+        # 0, 5 and 6 went to infinity once; in 8 OXT was 0.155 nm from a hydrogen
+        ("calvados2_A1SLCD", "top.pdb", "A1SLCD.dcd", (0, 5, 6, 8)),
+        # hydrogens of two methyls were 0.135 nm apart
+        ("opensmog_CI2_CA", "final_openmm.pdb", "2ci2_trajectory.dcd", (19,)),
+    ],
+)
+def test_dynamics_start_from_raw_frames(
+    shared: Path, case: str, top: str, trajectory: str, chosen: tuple[int, ...]
+) -> None:
+    """Steps of 2 fs, no minimization."""
+    folder = shared / "cases" / case
     if not folder.exists():
-        pytest.skip("no CALVADOS case beside the data")
-    top = folder / "top.pdb"
+        pytest.skip(f"no case {case} beside the data")
+    top = folder / top
     backmapper = Backmapper.from_topology(top, device="cpu")
     topology = backmapper.atom_topology.topology
     field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
@@ -52,8 +64,9 @@ def test_dynamics_start_from_raw_frames(shared: Path) -> None:
     integrator.setRandomNumberSeed(1)
     platform = openmm.Platform.getPlatformByName("CPU")
     simulation = app.Simulation(topology, system, integrator, platform)
-    frames = backmapper.backmap_trajectory(folder / "A1SLCD.dcd", top=top)
-    for frame in (f for k, f in enumerate(islice(frames, 7)) if k in (0, 5, 6)):
+    frames = backmapper.backmap_trajectory(folder / trajectory, top=top)
+    frames = islice(frames, chosen[-1] + 1)
+    for frame in (f for k, f in enumerate(frames) if k in chosen):
         simulation.context.setPositions(np.asarray(frame.positions))
         simulation.context.applyConstraints(1e-6)
         simulation.context.setVelocitiesToTemperature(300.0, 1)
@@ -62,3 +75,25 @@ def test_dynamics_start_from_raw_frames(shared: Path) -> None:
             state = simulation.context.getState(energy=True)
             kinetic = state.getKineticEnergy() / unit.kilojoule_per_mole
             assert 2.0 * kinetic / (8.314e-3 * n_free) < 500.0
+
+
+@pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
+def test_oxygens_of_a_chain_end_have_room_in_frames_of_a_simulation(
+    shared: Path,
+) -> None:
+    """Three of these had OXT 0.22 nm from a nitrogen."""
+    folder = shared / "cases" / "opensmog_CI2_CA"
+    if not folder.exists():
+        pytest.skip("no Go model beside the data")
+    top = folder / "final_openmm.pdb"
+    backmapper = Backmapper.from_topology(top, device="cpu")
+    atoms = list(backmapper.atom_topology.topology.atoms())
+    heavy = [a.index for a in atoms if a.element.symbol != "H"]
+    last = atoms[-1].residue
+    others = [k for k in heavy if atoms[k].residue is not last]
+    oxygens = [a.index for a in last.atoms() if a.name in ("O", "OXT")]
+    assert len(oxygens) == 2
+    frames = backmapper.backmap_trajectory(folder / "2ci2_trajectory.dcd", top=top)
+    for frame in islice(frames, 20):
+        positions = np.asarray(frame.positions)
+        assert cdist(positions[oxygens], positions[others]).min() > 0.235

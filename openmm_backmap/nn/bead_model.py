@@ -155,6 +155,10 @@ class BeadModel(nn.Module):
             positions = self.relaxer.relieve(
                 positions, residue_type, chain_index, neighbor_index, image, loose
             )
+            # OXT, which the relief does not know, follows C and O
+            positions = self.model.turn_ends(
+                positions, residue_type, chain_index, neighbor_index, box, hints
+            )
         return positions, confidence
 
     def backmap_com(

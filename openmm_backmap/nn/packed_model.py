@@ -113,18 +113,44 @@ class PackedModel(nn.Module):
             sweeps,
             is_clean,
         )
-        is_told = False
-        if hints is not None:
-            is_told = bool(hints.has_oxygen.any())
-        if not is_told:
-            ca = positions[:, :, 1]
-            image = compute_image_shift(ca, chain_index, neighbor_index, box)
-            positions = turn_carboxylates(
-                positions,
-                residue_type,
-                chain_index,
-                neighbor_index,
-                image,
-                self.packer.tables(),
-            )
+        positions = self.turn_ends(
+            positions, residue_type, chain_index, neighbor_index, box, hints
+        )
         return positions, self.rate(confidence)
+
+    def turn_ends(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        neighbor_index: Tensor,
+        box: Tensor,
+        hints: Optional[BeadHints],  # noqa: UP045 (TorchScript)
+    ) -> Tensor:
+        """Turn last residues whose O or OXT overlaps, unless beads tell where O is.
+
+        Parameters
+        ----------
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            Heavy atoms in nm.
+        residue_type, chain_index, neighbor_index, box, hints
+            As in `backmap`.
+
+        Returns
+        -------
+        torch.Tensor, shape (F, R, 14, 3)
+            See `turn_carboxylates`.
+        """
+        if hints is not None:
+            if bool(hints.has_oxygen.any()):
+                return positions
+        ca = positions[:, :, 1]
+        image = compute_image_shift(ca, chain_index, neighbor_index, box)
+        return turn_carboxylates(
+            positions,
+            residue_type,
+            chain_index,
+            neighbor_index,
+            image,
+            self.packer.tables(),
+        )

@@ -14,7 +14,7 @@ __all__ = ["turn_carboxylates"]
 
 N_TURNS: int = 12
 N_NEAR: int = 24
-LIMIT: float = 0.12
+LIMIT: float = 0.008
 TURN_COST: float = 0.02
 
 

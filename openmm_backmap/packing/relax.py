@@ -187,7 +187,8 @@ class BeadRelaxer(nn.Module):
         mobile : torch.Tensor or None, shape (F, R), bool
             Residues that may move. If None, all.
         loose : torch.Tensor or None, shape (F, R), bool
-            Residues whose hydrogens are given room, too. If None, none.
+            Residues whose hydrogens are given more room than others'. If None, no
+            hydrogens are given any.
 
         Returns
         -------

@@ -68,7 +68,8 @@ class ClashReliever(BeadRelaxer):
         image : torch.Tensor, shape (F, R, K, 3)
             Vectors to their nearest periodic image in nm.
         loose : torch.Tensor or None, shape (F, R), bool
-            Residues whose hydrogens are looked at, too. If None, none.
+            Residues of moved CA, whose hydrogens get more room than others'. If None,
+            hydrogens are not looked at.
         target : torch.Tensor or None, shape (F, R, 3)
             Where the bead of each residue is drawn to, in nm. If None, its CA is drawn
             to where it is.
@@ -101,7 +102,7 @@ class ClashReliever(BeadRelaxer):
         for turn in range(n_rounds):
             # hydrogens reach farther than the atoms they are on
             reach = self.touch.widest - severe_stiff
-            if loose is not None and bool(loose.any()):
+            if loose is not None:
                 reach = max(reach, self.touch.room.reach - severe)
             room = compute_room(moved, exists, around)
             # no residue overlaps itself severely, and nothing else comes to later

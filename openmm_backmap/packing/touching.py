@@ -26,6 +26,9 @@ from openmm_backmap.residues.names import N_TYPES
 __all__ = ["TouchLists"]
 
 _ANGSTROM = 0.1
+FIRM: float = 0.02
+"""How much nearer (nm) hydrogens may be where CA were not moved: few crystal structures
+have any that are, and simulations without a projection do."""
 
 
 class TouchLists(nn.Module):
@@ -59,6 +62,7 @@ class TouchLists(nn.Module):
         # two of the largest atoms that just touch
         self.widest = 2.0 * float(radius.max()) - clash_tolerance
         self.eclipsed_next = ECLIPSED_NEXT
+        self.firm = FIRM
         self.room = HydrogenRoom()
         # half of the distance within which a pair needs a closer look
         size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.17)
@@ -138,8 +142,9 @@ class TouchLists(nn.Module):
             Pairs this much (nm) beyond contact are listed too, unless they are farther
             apart than it and the two largest atoms without a hydrogen's margin.
         loose : torch.Tensor or None, shape (F, R), bool
-            Residues whose hydrogens are looked at, too: contact is then as far as their
-            atoms must part. If None, none.
+            Residues of moved CA. Contact is as far as atoms must part for their
+            hydrogens, which between two others may be `FIRM` nearer. If None, hydrogens
+            are not looked at.
         hidden_skin : float
             The `skin` of hydrogens.
         polar_allowance : float
@@ -161,12 +166,15 @@ class TouchLists(nn.Module):
         """
         residues = positions.shape[1]
         reach = self.widest + skin
-        has_loose = loose is not None and bool(loose.any())
-        if has_loose:
-            reach = max(reach, self.room.reach + hidden_skin)
+        hidden_reach = hidden_skin
+        if loose is not None:
+            if not bool(loose.any()):
+                hidden_reach = hidden_skin - self.firm
+            reach = max(reach, self.room.reach + hidden_reach)
         # sizes leave 0.03 nm between any two atoms that are in contact
+        margin = max(hidden_reach, skin - 0.03)
         a, b, distance, shift = self.find_near_atoms(
-            positions, residue_type, pairs, reach, max(hidden_skin, skin - 0.03), chunk
+            positions, residue_type, pairs, reach, margin, chunk
         )
         row_a = torch.div(a, 14, rounding_mode="floor")
         row_b = torch.div(b, 14, rounding_mode="floor")
@@ -181,12 +189,10 @@ class TouchLists(nn.Module):
             polar_allowance,
             hydrogen_margin,
         )
-        if loose is not None and has_loose:
+        if loose is not None:
             told = loose.reshape(-1)
             told = told.index_select(0, row_a) | told.index_select(0, row_b)
-            # what the batch makes visible beyond the usual reach is not for all
-            counts = counts & (told | (distance < self.widest + skin))
-            hidden = torch.nonzero(counts & told).squeeze(-1)
+            hidden = torch.nonzero(counts).squeeze(-1)
             short = self.room.compute_shortfall(
                 positions.reshape(-1, 3),
                 residue_type.index_select(0, i.index_select(0, hidden)),
@@ -195,6 +201,7 @@ class TouchLists(nn.Module):
                 b.index_select(0, hidden),
                 shift.index_select(0, hidden),
             )
+            short = short - self.firm * (~told.index_select(0, hidden)).to(short.dtype)
             wanted = limit.index_select(0, hidden)
             parted = torch.maximum(wanted, distance.index_select(0, hidden) + short)
             wanted = torch.where(short > -hidden_skin, parted, wanted)

@@ -52,6 +52,23 @@ def test_an_oxygen_without_room_finds_some(
         assert torch.isclose((after[0, -1, a] - after[0, -1, b]).norm(), was, atol=1e-5)
 
 
+def test_an_oxygen_that_one_atom_is_a_little_too_near_to_turns_away(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    """A carbon 0.255 nm from OXT: their hydrogens and oxygens would not fit."""
+    case = packing_case()
+    before = case.native.clone()
+    oxt = place_terminal_oxygen(before, case.chain_index)[0, -1]
+    near = [k for k in case.neighbor_index[0, -1].tolist() if k >= 0]
+    other = next(k for k in near if k < len(case.residue_type) - 6)
+    # its CB comes along the line from C through OXT, its other atoms stand behind
+    way = (oxt - before[0, -1, 2]) / (oxt - before[0, -1, 2]).norm()
+    before[0, other] = oxt + 0.6 * way
+    before[0, other, 4] = oxt + 0.255 * way
+    assert nearest(case, before) < 0.256
+    assert nearest(case, turn(case, before)) > 0.27
+
+
 def test_what_has_room_stays_to_the_bit(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
