@@ -140,7 +140,7 @@ class ClashReliever(BeadRelaxer):
                 chain_index,
                 pairs,
                 bad,
-                turn > 0,
+                turn > 1,
                 n_steps,
                 loose,
             )
@@ -233,8 +233,8 @@ class ClashReliever(BeadRelaxer):
     ) -> Tensor:
         """Move what is near bad residues (F R,); the rest is left out.
 
-        Those beside them in the chain give way; if that was not enough, all that
-        touch them, too.
+        Those beside them in the chain give way; if that was not enough twice, all
+        that touch them, too.
         """
         residues = positions.shape[1]
         joined = has_next(chain_index).repeat(positions.shape[0])

@@ -192,7 +192,14 @@ class TouchLists(nn.Module):
         if loose is not None:
             told = loose.reshape(-1)
             told = told.index_select(0, row_a) | told.index_select(0, row_b)
-            hidden = torch.nonzero(counts).squeeze(-1)
+            slack = self.firm * (~told).to(distance.dtype)
+            # most are too far apart for any hydrogens of theirs
+            size = self.size.reshape(-1)
+            kind_a = residue_type.index_select(0, i) * 14 - 14 * row_a
+            kind_b = residue_type.index_select(0, j) * 14 - 14 * row_b
+            near = size.index_select(0, kind_a + a) + size.index_select(0, kind_b + b)
+            hidden = torch.nonzero(counts & (distance < near + hidden_skin - slack))
+            hidden = hidden.squeeze(-1)
             short = self.room.compute_shortfall(
                 positions.reshape(-1, 3),
                 residue_type.index_select(0, i.index_select(0, hidden)),
@@ -201,7 +208,7 @@ class TouchLists(nn.Module):
                 b.index_select(0, hidden),
                 shift.index_select(0, hidden),
             )
-            short = short - self.firm * (~told.index_select(0, hidden)).to(short.dtype)
+            short = short - slack.index_select(0, hidden)
             wanted = limit.index_select(0, hidden)
             parted = torch.maximum(wanted, distance.index_select(0, hidden) + short)
             wanted = torch.where(short > -hidden_skin, parted, wanted)
