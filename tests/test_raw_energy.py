@@ -1,5 +1,6 @@
 """Raw frames of real CG simulations: all-atom MD could start from them."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -13,48 +14,64 @@ from scipy.spatial.distance import cdist
 from openmm_backmap import Backmapper, Minimizer
 
 CASES = {
-    # all-atom energies of raw frames were 1e4 to 1e9 kJ/mol in each of these once
-    "calvados2_A1SLCD": ("top.pdb", "A1SLCD.dcd", 8),
-    "calvados3_hnRNPA1S": ("top.pdb", "hnRNPA1S.dcd", 4),
-    "openabc_moff_hp1a_dimer": ("start.pdb", "traj.dcd", 2),
+    "calvados2_A1SLCD": ("top.pdb", "A1SLCD.dcd"),
+    "calvados3_hnRNPA1S": ("top.pdb", "hnRNPA1S.dcd"),
+    "openabc_moff_hp1a_dimer": ("start.pdb", "traj.dcd"),
+    "opensmog_CI2_CA": ("final_openmm.pdb", "2ci2_trajectory.dcd"),
 }
 
+pytestmark = pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
 
-@pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
-@pytest.mark.parametrize("case", CASES)
-def test_raw_frames_have_energies_below_zero(shared: Path, case: str) -> None:
-    topology, trajectory, n_frames = CASES[case]
-    folder = shared / "cases" / case
-    if not folder.exists():
-        pytest.skip(f"no case {case} beside the data")
-    top = folder / topology
-    first = mdtraj.load(str(folder / trajectory), top=str(top)).xyz[:10]
+
+@pytest.fixture
+def find_case(shared: Path) -> Callable[[str], tuple[Path, Path]]:
+    """Topology and trajectory of a case by its name; skips where there is none."""
+
+    def find(case: str) -> tuple[Path, Path]:
+        folder = shared / "cases" / case
+        if not folder.exists():
+            pytest.skip(f"no case {case} beside the data")
+        return folder / CASES[case][0], folder / CASES[case][1]
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("case", "n_frames"),
+    [
+        # all-atom energies of raw frames were 1e4 to 1e9 kJ/mol in each of these once
+        ("calvados2_A1SLCD", 8),
+        ("calvados3_hnRNPA1S", 4),
+        ("openabc_moff_hp1a_dimer", 2),
+    ],
+)
+def test_raw_frames_have_energies_below_zero(
+    find_case: Callable, case: str, n_frames: int
+) -> None:
+    top, trajectory = find_case(case)
+    first = mdtraj.load(str(trajectory), top=str(top)).xyz[:10]
     backmapper = Backmapper.from_topology(top, device="cpu", frames=first)
     minimizer = Minimizer(backmapper.atom_topology, solvent="gbn2")
-    frames = backmapper.backmap_trajectory(folder / trajectory, top=top)
+    frames = backmapper.backmap_trajectory(trajectory, top=top)
     energies = [minimizer.energy(f.positions) for f in islice(frames, n_frames)]
     assert len(energies) == n_frames
     assert max(energies) < 0.0
 
 
-@pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
 @pytest.mark.parametrize(
-    ("case", "top", "trajectory", "chosen"),
+    ("case", "chosen"),
     [
         # these went to infinity once
-        ("calvados2_A1SLCD", "top.pdb", "A1SLCD.dcd", (0, 5, 6)),
+        ("calvados2_A1SLCD", (0, 5, 6)),
         # hydrogens of two methyls were 0.135 nm apart
-        ("opensmog_CI2_CA", "final_openmm.pdb", "2ci2_trajectory.dcd", (19,)),
+        ("opensmog_CI2_CA", (19,)),
     ],
 )
 def test_dynamics_start_from_raw_frames(
-    shared: Path, case: str, top: str, trajectory: str, chosen: tuple[int, ...]
+    find_case: Callable, case: str, chosen: tuple[int, ...]
 ) -> None:
     """Steps of 2 fs, no minimization."""
-    folder = shared / "cases" / case
-    if not folder.exists():
-        pytest.skip(f"no case {case} beside the data")
-    top = folder / top
+    top, trajectory = find_case(case)
     backmapper = Backmapper.from_topology(top, device="cpu")
     topology = backmapper.atom_topology.topology
     field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
@@ -64,7 +81,7 @@ def test_dynamics_start_from_raw_frames(
     integrator.setRandomNumberSeed(1)
     platform = openmm.Platform.getPlatformByName("CPU")
     simulation = app.Simulation(topology, system, integrator, platform)
-    frames = backmapper.backmap_trajectory(folder / trajectory, top=top)
+    frames = backmapper.backmap_trajectory(trajectory, top=top)
     frames = islice(frames, chosen[-1] + 1)
     for frame in (f for k, f in enumerate(frames) if k in chosen):
         simulation.context.setPositions(np.asarray(frame.positions))
@@ -77,23 +94,19 @@ def test_dynamics_start_from_raw_frames(
             assert 2.0 * kinetic / (8.314e-3 * n_free) < 500.0
 
 
-@pytest.mark.filterwarnings("ignore::openmm_backmap.BackmapWarning")
 @pytest.mark.parametrize(
-    ("case", "top", "trajectory", "n_frames"),
+    ("case", "n_frames"),
     [
         # three of these had OXT 0.22 nm from a nitrogen
-        ("opensmog_CI2_CA", "final_openmm.pdb", "2ci2_trajectory.dcd", 20),
+        ("opensmog_CI2_CA", 20),
         # the last one had OXT 0.155 nm from a hydrogen, and was lost in dynamics
-        ("calvados2_A1SLCD", "top.pdb", "A1SLCD.dcd", 9),
+        ("calvados2_A1SLCD", 9),
     ],
 )
 def test_oxygens_of_a_chain_end_have_room_in_frames_of_a_simulation(
-    shared: Path, case: str, top: str, trajectory: str, n_frames: int
+    find_case: Callable, case: str, n_frames: int
 ) -> None:
-    folder = shared / "cases" / case
-    if not folder.exists():
-        pytest.skip(f"no case {case} beside the data")
-    top = folder / top
+    top, trajectory = find_case(case)
     backmapper = Backmapper.from_topology(top, device="cpu")
     atoms = list(backmapper.atom_topology.topology.atoms())
     last = atoms[-1].residue
@@ -105,7 +118,7 @@ def test_oxygens_of_a_chain_end_have_room_in_frames_of_a_simulation(
     is_apolar = is_hydrogen & np.array([k not in polar for k in others])
     oxygens = [a.index for a in last.atoms() if a.name in ("O", "OXT")]
     assert len(oxygens) == 2
-    frames = backmapper.backmap_trajectory(folder / trajectory, top=top)
+    frames = backmapper.backmap_trajectory(trajectory, top=top)
     for frame in islice(frames, n_frames):
         positions = np.asarray(frame.positions)
         distance = cdist(positions[oxygens], positions[others])

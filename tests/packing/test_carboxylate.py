@@ -23,6 +23,13 @@ def turn(case: SimpleNamespace, positions: Tensor) -> Tensor:
     )
 
 
+def find_oxygen_and_neighbor(case: SimpleNamespace) -> tuple[Tensor, int]:
+    """OXT of the last residue, and a residue near to it but not in the chain."""
+    oxt = place_terminal_oxygen(case.native, case.chain_index)[0, -1]
+    near = [k for k in case.neighbor_index[0, -1].tolist() if k >= 0]
+    return oxt, next(k for k in near if k < len(case.residue_type) - 6)
+
+
 def nearest(case: SimpleNamespace, positions: Tensor) -> float:
     """Least distance (nm) of the last OXT from atoms of earlier residues."""
     oxt = place_terminal_oxygen(positions, case.chain_index)[0, -1]
@@ -36,10 +43,8 @@ def test_an_oxygen_without_room_finds_some(
 ) -> None:
     case = packing_case()
     before = case.native.clone()
-    oxt = place_terminal_oxygen(before, case.chain_index)[0, -1]
     # all atoms of a neighbour come to lie on OXT
-    near = [k for k in case.neighbor_index[0, -1].tolist() if k >= 0]
-    other = next(k for k in near if k < len(case.residue_type) - 6)
+    oxt, other = find_oxygen_and_neighbor(case)
     before[0, other] = oxt + 0.02
     assert nearest(case, before) < 0.1
     after = turn(case, before)
@@ -58,9 +63,7 @@ def test_an_oxygen_that_one_atom_is_a_little_too_near_to_turns_away(
     """A carbon 0.255 nm from OXT: their hydrogens and oxygens would not fit."""
     case = packing_case()
     before = case.native.clone()
-    oxt = place_terminal_oxygen(before, case.chain_index)[0, -1]
-    near = [k for k in case.neighbor_index[0, -1].tolist() if k >= 0]
-    other = next(k for k in near if k < len(case.residue_type) - 6)
+    oxt, other = find_oxygen_and_neighbor(case)
     # its CB comes along the line from C through OXT, its other atoms stand behind
     way = (oxt - before[0, -1, 2]) / (oxt - before[0, -1, 2]).norm()
     before[0, other] = oxt + 0.6 * way
