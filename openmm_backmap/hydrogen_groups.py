@@ -40,7 +40,7 @@ class SiteGroup:
     torsion: np.ndarray  # (C, S) radians; no choice: (0, S)
     coulomb: np.ndarray  # (S,) kJ nm/mol/e
     scale: np.ndarray  # (S,) of contact distances
-    adds_hydrogens: bool
+    adds_hydrogens: bool  # not the phosphorus or the oxygens of a phosphate
 
     @property
     def is_free(self) -> bool:
@@ -60,7 +60,18 @@ class _SiteRows:
 
 
 def group_sites(top: AtomTopology) -> list[SiteGroup]:
-    """Collect sites by kind: rigid ones, then free ones, then added parents."""
+    """Collect sites by kind: rigid ones, then free ones, then added parents.
+
+    Parameters
+    ----------
+    top : AtomTopology
+        N atoms; what its templates have beyond the slots is placed at these sites.
+
+    Returns
+    -------
+    list of SiteGroup
+        In the order in which they can be placed.
+    """
     previous_c = np.concatenate(([-1], top.slot_atom[:-1, 2]))
     buckets: dict[tuple, list[_SiteRows]] = {}
     for template, residues in _residues_by_template(top.templates()):
@@ -125,7 +136,18 @@ def _make_group(parts: list[_SiteRows]) -> SiteGroup:
 
 
 def compute_united_charges(top: AtomTopology) -> np.ndarray:
-    """Charge of every atom as seen by a polar hydrogen, shape (N,), in e."""
+    """Compute the charge of every atom as a polar hydrogen sees it.
+
+    Parameters
+    ----------
+    top : AtomTopology
+        N atoms.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N,), float32
+        In e, of heavy atoms with their hydrogens; sums of ff14SB, rounded.
+    """
     known: dict[tuple[str, int], np.ndarray] = {}
     parts = []
     for variant, template in zip(top.variant, top.templates(), strict=True):

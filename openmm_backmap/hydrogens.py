@@ -71,27 +71,23 @@ class HydrogenPlacer:
         n_atoms = atom_topology.n_atoms
         self._contact = np.full(n_atoms, _CONTACT_HYDROGEN, np.float32)
         self._contact[heavy] = _CONTACT_HEAVY
-        self._bonded = np.full(n_atoms, _BONDED_HYDROGEN)
-        self._bonded[heavy] = _BONDED_HEAVY
+        bonded = np.full(n_atoms, _BONDED_HYDROGEN)
+        bonded[heavy] = _BONDED_HEAVY
         self._charge = np.zeros(n_atoms, np.float32)
         self._charge[heavy] = compute_united_charges(atom_topology)[heavy]
-        # hydrogens that turn, those of methyls first
+        # hydrogens that turn and the numbers of their sites, those of methyls first
         turning = [g for g in self._groups if g.is_free and g.adds_hydrogens]
         self._turning = sorted(turning, key=lambda group: -group.added.shape[1])
-        sizes = [group.added.shape for group in self._turning]
-        self._first_site = np.cumsum([0] + [n_sites for n_sites, _ in sizes])
-        self._turning_atom = np.concatenate(
-            [np.zeros(0, np.int64)] + [group.added.ravel() for group in self._turning]
-        )
-        self._turning_site = np.concatenate(
-            [np.zeros(0, np.int64)]
-            + [
-                first + np.repeat(np.arange(n_sites), n_added)
-                for first, (n_sites, n_added) in zip(
-                    self._first_site[:-1], sizes, strict=True
-                )
-            ]
-        )
+        self._first_site = np.cumsum([0] + [len(g.parent) for g in self._turning])
+        atoms, sites = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for first, group in zip(self._first_site[:-1], self._turning, strict=True):
+            atoms.append(group.added.ravel())
+            number = first + np.arange(len(group.parent))
+            sites.append(np.repeat(number, group.added.shape[1]))
+        self._turning_atom = np.concatenate(atoms)
+        self._turning_site = np.concatenate(sites)
+        self._cloud_bonded = bonded[self._cloud_atom]
+        self._turning_bonded = bonded[self._turning_atom]
 
     def place(self, heavy: np.ndarray, oxt: np.ndarray) -> np.ndarray:
         """Assemble the atoms of F frames.
@@ -174,9 +170,8 @@ class HydrogenPlacer:
         n_added = group.added.shape[1]
         origin = parent.transpose(1, 2, 0)
         frame, site = (index.ravel() for index in np.indices(origin.shape[:2]))
-        bonded = self._bonded[self._cloud_atom]
         near = [
-            _find_near(tree, points, n_added, bonded)
+            _find_near(tree, points, n_added, self._cloud_bonded)
             for tree, points in zip(trees, origin, strict=True)
         ]
         near, is_near = (np.concatenate(part) for part in zip(*near, strict=True))
@@ -256,11 +251,9 @@ class HydrogenPlacer:
             axes = (_rotor_axes if group.is_rotor else _apex_axes)(parent, neighbors)
             origin = parent.T[:, None]
             n_added = group.added.shape[1]
-            rest, is_rest = _find_near(
-                cloud, parent.T, n_added, self._bonded[self._cloud_atom]
-            )
+            rest, is_rest = _find_near(cloud, parent.T, n_added, self._cloud_bonded)
             other, is_other = _find_near(
-                turning, parent.T, n_added, self._bonded[self._turning_atom]
+                turning, parent.T, n_added, self._turning_bonded
             )
             atom = np.concatenate(
                 (self._cloud_atom[rest], self._turning_atom[other]), axis=1
