@@ -156,7 +156,7 @@ class BeadModel(nn.Module):
                 positions, residue_type, chain_index, neighbor_index, image, loose
             )
             # OXT, which the relief does not know, follows C and O
-            positions = self.model.turn_ends(
+            positions = self.model.turn_last_residues(
                 positions, residue_type, chain_index, neighbor_index, box, hints
             )
         return positions, confidence

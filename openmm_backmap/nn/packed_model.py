@@ -113,12 +113,12 @@ class PackedModel(nn.Module):
             sweeps,
             is_clean,
         )
-        positions = self.turn_ends(
+        positions = self.turn_last_residues(
             positions, residue_type, chain_index, neighbor_index, box, hints
         )
         return positions, self.rate(confidence)
 
-    def turn_ends(
+    def turn_last_residues(
         self,
         positions: Tensor,
         residue_type: Tensor,

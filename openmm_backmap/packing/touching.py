@@ -193,13 +193,7 @@ class TouchLists(nn.Module):
             told = loose.reshape(-1)
             told = told.index_select(0, row_a) | told.index_select(0, row_b)
             slack = self.firm * (~told).to(distance.dtype)
-            # most are too far apart for any hydrogens of theirs
-            size = self.size.reshape(-1)
-            kind_a = residue_type.index_select(0, i) * 14 - 14 * row_a
-            kind_b = residue_type.index_select(0, j) * 14 - 14 * row_b
-            near = size.index_select(0, kind_a + a) + size.index_select(0, kind_b + b)
-            hidden = torch.nonzero(counts & (distance < near + hidden_skin - slack))
-            hidden = hidden.squeeze(-1)
+            hidden = torch.nonzero(counts).squeeze(-1)
             short = self.room.compute_shortfall(
                 positions.reshape(-1, 3),
                 residue_type.index_select(0, i.index_select(0, hidden)),
