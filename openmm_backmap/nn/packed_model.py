@@ -3,13 +3,15 @@
 from typing import Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openmm_backmap.nn.bead_hints import BeadHints
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.nn.ca_noise import compute_shift
+from openmm_backmap.nn.proposing_model import ProposingModel
 from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.pack import Packer
+from openmm_backmap.packing.planes import PlaneSettings
 
 __all__ = ["PackedModel"]
 
@@ -19,25 +21,29 @@ CLEAN = 0.004
 fitted to; crystal structures are, traces of bonds without angle terms hardly ever."""
 
 
-class PackedModel(nn.Module):
+class PackedModel(ProposingModel):
     """A model that proposes side chains on a backbone and packs them.
-
-    A model has a method ``propose`` with the arguments of `backmap`, which gives
-    the backbone (F, R, 5, 3), candidate chi (F, R, C, 4) and their log p (F, R, C).
 
     Parameters
     ----------
-    packer : Packer
-        The shared packing.
+    packer, ramachandran, planes, chain_noise
+        See `ProposingModel`.
     first_sweep : int
         Noise column from which on the noise drives the packing.
     n_noise : int
         Noise columns of proposals and packing together.
     """
 
-    def __init__(self, packer: Packer, first_sweep: int, n_noise: int) -> None:
-        super().__init__()
-        self.packer = packer
+    def __init__(
+        self,
+        packer: Packer,
+        ramachandran: Tensor,
+        planes: PlaneSettings,
+        chain_noise: int,
+        first_sweep: int,
+        n_noise: int,
+    ) -> None:
+        super().__init__(packer, ramachandran, planes, chain_noise)
         self.first_sweep = first_sweep
         self.n_noise = n_noise
         self.clean = CLEAN
