@@ -1,12 +1,14 @@
 """The service that turns coarse-grained frames into all-atom frames."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
+from openmm_backmap.backmapper_beads import look_at_trajectory
 from openmm_backmap.backmapper_input import (
     as_cg_topology,
     check_mapping,
@@ -112,15 +114,10 @@ class Backmapper:
             histidine=histidine,
             disulfides=disulfides,
         )
-        self._runner = BatchRunner(
-            self.atom_topology,
-            engine,
-            seed=self.seed,
-            threads=threads,
-            wrap_chains=wrap_chains,
-            template=encode_for_model(self.template, cg_topology),
-            exact_ca=exact_ca,
-        )
+        self.exact_ca = exact_ca
+        self._runner = self._make_runner()
+        self._read_beads: Callable[[np.ndarray], CGTopology] | None = None
+        self._warns_of_beads = True
 
     @classmethod
     def from_topology(
@@ -167,7 +164,8 @@ class Backmapper:
             Its bonds help to split chains.
         frames : numpy.ndarray, shape (F, B, 3), optional
             Frames of the run in nm, by which CA are told from centres of
-            mass.  If None, `positions` or those of the topology file.
+            mass.  If None, `positions` or those of the topology file, until
+            `backmap_trajectory` sees the first frames.
         strict : bool, optional
             Whether beads that are not protein are an error instead of being
             left out.
@@ -192,20 +190,27 @@ class Backmapper:
         # CA beads are what most people have: there the mapping may go unsaid
         if mapping is None and engine.metadata.mapping != "ca":
             mapping = engine.metadata.mapping
-        cg_topology = as_cg_topology(
-            topology,
-            mapping=mapping,
-            sequence=sequence,
-            positions=positions,
-            box=box,
-            system=system,
-            strict=strict,
-            readable=engine.metadata.mappings,
-            frames=frames,
-        )
-        if select is not None:
-            cg_topology = select(cg_topology)
-        return cls(cg_topology, engine, **options)
+
+        def read(frames: np.ndarray | None) -> CGTopology:
+            found = as_cg_topology(
+                topology,
+                mapping=mapping,
+                sequence=sequence,
+                positions=positions,
+                box=box,
+                system=system,
+                strict=strict,
+                readable=engine.metadata.mappings,
+                frames=frames,
+            )
+            return found if select is None else select(found)
+
+        backmapper = cls(read(frames), engine, **options)
+        is_told = isinstance(mapping, str) and mapping == "mixed"
+        if frames is None and (mapping is None or is_told):
+            backmapper._read_beads = read
+            backmapper._warns_of_beads = not is_told
+        return backmapper
 
     @property
     def batch_frames(self) -> int:
@@ -342,6 +347,9 @@ class Backmapper:
         AtomFrame
             In the order of the trajectory, then by sample.
         """
+        if not isinstance(path, str | Path):
+            path = list(path)
+        self._look_at(path, top)
         chunks = read_cg_frames(
             path,
             top,
@@ -352,6 +360,33 @@ class Backmapper:
         )
         for frames in chunks:
             yield from self.backmap(frames, samples)
+
+    def _make_runner(self) -> BatchRunner:
+        """Make what runs the model over the beads of the topology."""
+        return BatchRunner(
+            self.atom_topology,
+            self.engine,
+            seed=self.seed,
+            threads=self.threads,
+            wrap_chains=self.wrap_chains,
+            template=encode_for_model(self.template, self.cg_topology),
+            exact_ca=self.exact_ca,
+        )
+
+    def _look_at(self, path: Any, top: Any) -> None:
+        """Let a trajectory tell what the beads are, where one structure did."""
+        if self._read_beads is None:
+            return
+        read, self._read_beads = self._read_beads, None
+        found = look_at_trajectory(
+            self.cg_topology, read, path, top, warns=self._warns_of_beads
+        )
+        if found is None:
+            return
+        check_mapping(found, self.engine)
+        self.cg_topology = found
+        self.atom_topology = replace(self.atom_topology, cg=found)
+        self._runner = self._make_runner()
 
     def to_simulation(
         self,

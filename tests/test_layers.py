@@ -17,7 +17,7 @@ FLOORS = {
     "backmapper": 4, "hydrogens": 4, "hydrogen_groups": 4, "minimizer": 4,
     "minimizer_system": 4, "minimizer_restraints": 4, "trajectory": 4, "metrics": 4,
     "backmapper_batch": 4, "backmapper_input": 4, "backmapper_pieces": 4,
-    "backmapper_template": 4,
+    "backmapper_beads": 4, "backmapper_template": 4,
     "output": 4,
     "reporter": 5, "reporter_setup": 5, "reporter_worker": 5, "pipeline": 5,
     "frame_processor": 5, "parallel": 5, "parallel_dask": 5,

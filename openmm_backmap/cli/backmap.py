@@ -199,6 +199,7 @@ def _make_backmapper(
     import numpy as np
 
     from openmm_backmap.backmapper import Backmapper
+    from openmm_backmap.backmapper_beads import LOOKED_AT
     from openmm_backmap.mapping.cg_topology import CGTopology
     from openmm_backmap.mapping.subset import select_chains
     from openmm_backmap.trajectory import read_cg_frames
@@ -214,7 +215,9 @@ def _make_backmapper(
     options: dict[str, Any] = {}
     if arguments.top is not None:
         # the run tells CA from centres of mass, its start often does not
-        first = next(read_cg_frames(paths, arguments.top, stop=10, chunk=10))
+        first = next(
+            read_cg_frames(paths, arguments.top, stop=LOOKED_AT, chunk=LOOKED_AT)
+        )
         options["frames"] = np.stack([frame.positions for frame in first])
         if Path(arguments.top).suffix.lower() == ".psf":
             # a PSF holds no positions, which tell where chains end

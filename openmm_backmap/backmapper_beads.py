@@ -1,0 +1,71 @@
+"""CA or centre of mass: a trajectory knows better than what it started from."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from openmm_backmap.errors import BackmapWarning
+from openmm_backmap.mapping.cg_topology import CGTopology
+from openmm_backmap.trajectory import read_cg_frames
+
+__all__ = ["LOOKED_AT", "look_at_trajectory"]
+
+LOOKED_AT = 10
+"""Frames of a trajectory that tell what its beads are."""
+
+
+def look_at_trajectory(
+    current: CGTopology,
+    read: Callable[[np.ndarray], CGTopology],
+    path: Any,
+    top: Any,
+    *,
+    warns: bool = True,
+) -> CGTopology | None:
+    """Tell centres of mass from CA by the first frames of a trajectory.
+
+    Parameters
+    ----------
+    current : CGTopology
+        As one structure tells it. A structure that a run started from need not
+        lie like the run: loops built as centres of mass relax to bonds of CA.
+    read : callable
+        Makes the topology anew from frames (F, B, 3) in nm.
+    path, top
+        See `read_cg_frames`.
+    warns : bool
+        Whether another answer is told.
+
+    Returns
+    -------
+    CGTopology or None
+        None if it is as before, or if the trajectory has other beads.
+    """
+    first = next(iter(read_cg_frames(path, top, stop=LOOKED_AT, chunk=LOOKED_AT)), ())
+    if not first or any(len(frame.positions) != current.n_beads for frame in first):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BackmapWarning)
+        found = read(np.stack([frame.positions for frame in first]))
+    same = np.array_equal(found.bead_index, current.bead_index)
+    if same and found.mapping == current.mapping:
+        return None
+    if warns:
+        warnings.warn(
+            f"{_count(found)} of {found.n_residues} residues: in the trajectory their "
+            "beads lie like centres of mass, not like CA; by the topology's positions "
+            f"it was {_count(current)}. The trajectory is believed. Say which they "
+            "are by mapping, or mapping='mixed', to go without this warning",
+            BackmapWarning,
+            stacklevel=4,
+        )
+    return found
+
+
+def _count(topology: CGTopology) -> int:
+    """Number of residues whose bead is a centre of mass."""
+    if topology.mapping.name == "mixed":
+        return int((topology.anchor_slot > 0).sum())
+    return topology.n_residues * (topology.mapping.name == "com")
