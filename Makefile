@@ -25,6 +25,9 @@ find_python = for p in $(PYTHON) python3 python3.12 python3.13 python3.11; do \
 TORCH ?= torch==2.13.0
 pip_torch = $(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
+# A process a core, up to four; a file's tests stay together. None: PYTEST_SPREAD=
+PYTEST_SPREAD ?= -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help install test lint demo demo-quick clean
 
 help:
@@ -49,7 +52,7 @@ $(STAMP): setup.py
 	@touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_SPREAD) $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

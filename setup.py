@@ -45,6 +45,7 @@ EXTRAS_REQUIRE = {
         "numpydoc>=1.7",
         "pytest>=8.0",
         "pytest-timeout>=2.2",
+        "pytest-xdist>=3.5",
         "pyyaml>=6.0",
         "ruff>=0.6",
     ],
