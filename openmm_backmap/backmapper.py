@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from openmm_backmap.backmapper_input import (
     check_mapping,
     check_options,
     frames_from_positions,
+    is_mixed,
     share_engine,
 )
 from openmm_backmap.backmapper_template import as_template, encode_for_model
@@ -116,8 +118,7 @@ class Backmapper:
         )
         self.exact_ca = exact_ca
         self._runner = self._make_runner()
-        self._read_beads: Callable[[np.ndarray], CGTopology] | None = None
-        self._warns_of_beads = True
+        self._tell_beads: Callable[..., CGTopology | None] | None = None
 
     @classmethod
     def from_topology(
@@ -131,7 +132,7 @@ class Backmapper:
         positions: np.ndarray | None = None,
         box: np.ndarray | None = None,
         system: Any = None,
-        frames: np.ndarray | None = None,
+        frames: np.ndarray | Sequence[CGFrame] | None = None,
         strict: bool = False,
         select: Callable[[CGTopology], CGTopology] | None = None,
         **options: Any,
@@ -162,10 +163,11 @@ class Backmapper:
             Its box vectors in nm.
         system : openmm.System, optional
             Its bonds help to split chains.
-        frames : numpy.ndarray, shape (F, B, 3), optional
+        frames : sequence of CGFrame or numpy.ndarray, shape (F, B, 3), optional
             Frames of the run in nm, by which CA are told from centres of
-            mass.  If None, `positions` or those of the topology file, until
-            `backmap_trajectory` sees the first frames.
+            mass; `CGFrame` may be cut by their boxes.  If None, `positions` or
+            those of the topology file, until `backmap_trajectory` sees the
+            first frames.
         strict : bool, optional
             Whether beads that are not protein are an error instead of being
             left out.
@@ -191,7 +193,7 @@ class Backmapper:
         if mapping is None and engine.metadata.mapping != "ca":
             mapping = engine.metadata.mapping
 
-        def read(frames: np.ndarray | None) -> CGTopology:
+        def read(frames: np.ndarray | Sequence[CGFrame] | None) -> CGTopology:
             found = as_cg_topology(
                 topology,
                 mapping=mapping,
@@ -206,10 +208,10 @@ class Backmapper:
             return found if select is None else select(found)
 
         backmapper = cls(read(frames), engine, **options)
-        is_told = isinstance(mapping, str) and mapping == "mixed"
-        if frames is None and (mapping is None or is_told):
-            backmapper._read_beads = read
-            backmapper._warns_of_beads = not is_told
+        if frames is None and (mapping is None or is_mixed(mapping)):
+            backmapper._tell_beads = partial(
+                look_at_trajectory, read=read, warns=mapping is None
+            )
         return backmapper
 
     @property
@@ -375,13 +377,13 @@ class Backmapper:
 
     def _look_at(self, path: Any, top: Any) -> None:
         """Let a trajectory tell what the beads are, where one structure did."""
-        if self._read_beads is None:
+        if self._tell_beads is None:
             return
-        read, self._read_beads = self._read_beads, None
-        found = look_at_trajectory(
-            self.cg_topology, read, path, top, warns=self._warns_of_beads
-        )
+        found = self._tell_beads(self.cg_topology, path=path, top=top)
         if found is None:
+            return
+        self._tell_beads = None
+        if found is self.cg_topology:
             return
         check_mapping(found, self.engine)
         self.cg_topology = found

@@ -1,12 +1,13 @@
 """CA or centre of mass: a trajectory knows better than what it started from."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from openmm_backmap.errors import BackmapWarning
+from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_cg_frames
 
@@ -18,7 +19,7 @@ LOOKED_AT = 10
 
 def look_at_trajectory(
     current: CGTopology,
-    read: Callable[[np.ndarray], CGTopology],
+    read: Callable[[Sequence[CGFrame]], CGTopology],
     path: Any,
     top: Any,
     *,
@@ -32,7 +33,7 @@ def look_at_trajectory(
         As one structure tells it. A structure that a run started from need not
         lie like the run: loops built as centres of mass relax to bonds of CA.
     read : callable
-        Makes the topology anew from frames (F, B, 3) in nm.
+        Makes the topology anew from frames.
     path, top
         See `read_cg_frames`.
     warns : bool
@@ -41,17 +42,18 @@ def look_at_trajectory(
     Returns
     -------
     CGTopology or None
-        None if it is as before, or if the trajectory has other beads.
+        `current` where the trajectory says the same; None if it has no frames, or
+        none of these beads.
     """
     first = next(iter(read_cg_frames(path, top, stop=LOOKED_AT, chunk=LOOKED_AT)), ())
     if not first or any(len(frame.positions) != current.n_beads for frame in first):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BackmapWarning)
-        found = read(np.stack([frame.positions for frame in first]))
+        found = read(first)
     same = np.array_equal(found.bead_index, current.bead_index)
     if same and found.mapping == current.mapping:
-        return None
+        return current
     if warns:
         warnings.warn(
             f"{_count(found)} of {found.n_residues} residues: in the trajectory their "

@@ -35,6 +35,7 @@ __all__ = [
     "check_options",
     "choose_model",
     "frames_from_positions",
+    "is_mixed",
     "notice_centres_of_mass",
     "share_engine",
 ]
@@ -95,12 +96,18 @@ def _load(path: Path, changed: int, device: str) -> Engine:
     return load_engine(path, device)
 
 
+def is_mixed(mapping: Any) -> bool:
+    """Whether the positions are to tell which beads are centres of mass."""
+    is_named = isinstance(mapping, str | CGMapping)
+    return is_named and mapping in ("mixed", MAPPINGS["mixed"])
+
+
 def as_cg_topology(
     topology: Any,
     *,
     mapping: Any = None,
     readable: Sequence[str] | None = None,
-    frames: np.ndarray | None = None,
+    frames: np.ndarray | Sequence[CGFrame] | None = None,
     **options: Any,
 ) -> CGTopology:
     """Make a CGTopology from whatever names one.
@@ -115,9 +122,10 @@ def as_cg_topology(
         they are taken for such, with a warning.
     readable : sequence of str, optional
         Mappings that the model reads. If None, all.
-    frames : numpy.ndarray, shape (F, B, 3), optional
-        Frames of the run in nm, by which CA are told from centres of mass. If
-        None, `positions` are asked, or those of the topology file.
+    frames : sequence of CGFrame or numpy.ndarray, shape (F, B, 3), optional
+        Frames of the run in nm, by which CA are told from centres of mass; those
+        of a box may be cut by it. If None, `positions` are asked, or those of the
+        topology file.
     **options
         Keywords of `CGTopology.from_openmm`: `sequence`, `positions`, `box`,
         `system`, `strict`.
@@ -130,11 +138,10 @@ def as_cg_topology(
     if isinstance(topology, CGTopology):
         return topology
     is_listed = mapping is not None and not isinstance(mapping, str | CGMapping)
-    is_mixed = mapping in ("mixed", MAPPINGS["mixed"]) if not is_listed else False
     options["mapping"] = mapping
     if mapping is None:
         options["mapping"] = "ca"
-    elif is_listed or is_mixed:
+    elif is_listed or is_mixed(mapping):
         options["mapping"] = "com"
     if isinstance(topology, str | Path):
         text = str(topology)
@@ -156,11 +163,12 @@ def as_cg_topology(
     if is_listed:
         return found.with_com_residues(mapping)
     positions, box = options.get("positions"), options.get("box")
-    positions = positions if frames is None else frames
     if box is None and hasattr(topology, "getPeriodicBoxVectors"):
         vectors = topology.getPeriodicBoxVectors()
         box = None if vectors is None else np.array(vectors._value)
-    if is_mixed:
+    if frames is not None and len(frames):
+        positions, box = _stack_frames(frames, box)
+    if is_mixed(mapping):
         system = options.get("system")
         return found.with_com_residues(
             found.find_com_residues(positions, box=box, system=system)
@@ -170,6 +178,17 @@ def as_cg_topology(
     return notice_centres_of_mass(
         found, positions, box, options.get("system"), readable
     )
+
+
+def _stack_frames(
+    frames: np.ndarray | Sequence[CGFrame], box: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions (F, B, 3) and boxes (F, 3, 3) of frames; `box` where one has none."""
+    if not all(isinstance(frame, CGFrame) for frame in frames):
+        return np.asarray(frames), box
+    other = np.zeros((3, 3)) if box is None else box
+    boxes = [other if frame.box is None else frame.box for frame in frames]
+    return np.stack([frame.positions for frame in frames]), np.stack(boxes)
 
 
 def check_mapping(topology: CGTopology, engine: Engine) -> None:
@@ -229,8 +248,8 @@ def notice_centres_of_mass(
         With CA beads.
     positions : numpy.ndarray, shape (B, 3) or (F, B, 3)
         Frames in nm.
-    box : numpy.ndarray or None, shape (3, 3)
-        Box vectors in nm.
+    box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
+        Box vectors in nm, zeros for none.
     system : openmm.System or None
         Rest lengths of its bonds tell more than a frame.
     readable : sequence of str or None

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from openmm_backmap.backmapper import Backmapper
-from openmm_backmap.errors import BackmapWarning
+from openmm_backmap.cli.main import main
+from openmm_backmap.errors import BackmapWarning, InputError
 from openmm_backmap.mapping.coarsen import coarsen_slots
 
 
@@ -74,6 +75,49 @@ def test_a_run_like_its_start_says_nothing_and_mixed_is_told_quietly(run: Path) 
         list(mixed.backmap_trajectory(iter([run / "com.dcd"]), top=top))
     assert backmapper.cg_topology.mapping.name == "ca"
     assert mixed.cg_topology.mapping.name != "ca"
+
+
+@pytest.mark.parametrize("mapping", [None, "mixed"])
+def test_beads_wrapped_one_by_one_stay_ca(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], mapping: str | None
+) -> None:
+    top, side = run / "ca.pdb", 2.0
+    frames = mdtraj.load(str(run / "ca.dcd"), top=str(top))
+    frames.xyz %= side
+    frames.unitcell_lengths = np.full((3, 3), side)
+    frames.unitcell_angles = np.full((3, 3), 90.0)
+    steps = np.linalg.norm(np.diff(frames.xyz[0], axis=0), axis=1)
+    assert (steps > 1.0).sum() > 10
+    frames.save(str(tmp_path / "cut.dcd"))
+    backmapper = Backmapper.from_topology(top, "table", threads=1, mapping=mapping)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BackmapWarning)
+        list(backmapper.backmap_trajectory(tmp_path / "cut.dcd", top=top))
+    assert backmapper.cg_topology.mapping.name == "ca"
+    command = ["backmap", "-t", str(top), str(tmp_path / "cut.dcd"), "-m", "table"]
+    command += ["-o", str(tmp_path / "aa.xtc")]
+    assert main(command + (["--mapping", mapping] if mapping else [])) == 0
+    said = capfd.readouterr().err
+    assert "3 frames" in said and "centres of mass" not in said
+
+
+def test_a_trajectory_of_other_beads_does_not_use_up_the_look(
+    run: Path, tmp_path: Path
+) -> None:
+    top = run / "ca.pdb"
+    frames = mdtraj.load(str(run / "ca.dcd"), top=str(top))
+    frames.atom_slice(range(50)).save(str(tmp_path / "part.dcd"))
+    frames.atom_slice(range(50))[0].save(str(tmp_path / "part.pdb"))
+    backmapper = Backmapper.from_topology(top, "table", threads=1)
+    with pytest.raises(InputError, match="50"):
+        list(
+            backmapper.backmap_trajectory(
+                tmp_path / "part.dcd", top=tmp_path / "part.pdb"
+            )
+        )
+    with pytest.warns(BackmapWarning, match="in the trajectory"):
+        list(backmapper.backmap_trajectory(run / "com.dcd", top=top))
+    assert backmapper.cg_topology.mapping.name != "ca"
 
 
 def test_loops_built_as_centres_of_mass_are_ca_in_the_run(shared: Path) -> None:

@@ -196,8 +196,6 @@ def _make_backmapper(
     arguments: argparse.Namespace, paths: Sequence[Path]
 ) -> "Backmapper":
     """Understand the topology and load the model."""
-    import numpy as np
-
     from openmm_backmap.backmapper import Backmapper
     from openmm_backmap.backmapper_beads import LOOKED_AT
     from openmm_backmap.mapping.cg_topology import CGTopology
@@ -218,7 +216,7 @@ def _make_backmapper(
         first = next(
             read_cg_frames(paths, arguments.top, stop=LOOKED_AT, chunk=LOOKED_AT)
         )
-        options["frames"] = np.stack([frame.positions for frame in first])
+        options["frames"] = first
         if Path(arguments.top).suffix.lower() == ".psf":
             # a PSF holds no positions, which tell where chains end
             options |= {"positions": first[0].positions, "box": first[0].box}

@@ -303,8 +303,8 @@ class CGTopology:
         ----------
         positions : numpy.ndarray or None, shape (B, 3) or (F, B, 3)
             Frames in nm. If None, only the System is asked.
-        box : numpy.ndarray or None, shape (3, 3)
-            Its box vectors in nm.
+        box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
+            Box vectors in nm, zeros for none.
         system : openmm.System or None
             Where it has harmonic bonds along the chains, their rest lengths
             decide, which are the same at any moment. If None, the frame does.
