@@ -63,6 +63,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, help="output: .xtc, .dcd, .pdb or .cif"
     )
+    _add_frame_options(parser)
+    add_model_options(parser)
+    _add_output_options(parser)
+    _add_worker_options(parser)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _add_frame_options(parser: argparse.ArgumentParser) -> None:
+    """Which frames are read, and what is drawn for each."""
     frames = parser.add_argument_group("frames")
     frames.add_argument("--start", type=natural_number, default=0, metavar="N")
     frames.add_argument("--stop", type=natural_number, metavar="N")
@@ -77,7 +86,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="structures drawn for each frame (default: the most probable one)",
     )
     frames.add_argument("--seed", type=natural_number, default=0, metavar="N")
-    add_model_options(parser)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    """What is written."""
     output = parser.add_argument_group("output")
     output.add_argument(
         "--no-hydrogens", action="store_true", help="write heavy atoms only"
@@ -116,6 +128,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="continue an interrupted job of the same command line",
     )
     output.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def _add_worker_options(parser: argparse.ArgumentParser) -> None:
+    """Who does the work."""
     workers = parser.add_argument_group("many workers, same results")
     workers.add_argument(
         "-j",
@@ -130,7 +146,6 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="run on workers of a Dask scheduler: tcp://HOST:PORT or its .json file",
     )
-    parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

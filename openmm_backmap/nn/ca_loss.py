@@ -116,7 +116,7 @@ class CALoss(nn.Module):
         known: Tensor,
         is_cis: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Loss of a batch; arguments as in `training.batches.Batch`.
+        """Loss of a batch; arguments as in `training.batch.Batch`.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class CALoss(nn.Module):
         h : torch.Tensor, shape (1, R, H)
             Features.
         chain_index, target, known, is_cis : torch.Tensor
-            As in `training.batches.Batch`.
+            As in `training.batch.Batch`.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class CALoss(nn.Module):
         logits : list of torch.Tensor
             See `compute_logits`.
         residue_type, target, known, is_cis : torch.Tensor
-            As in `training.batches.Batch`.
+            As in `training.batch.Batch`.
 
         Returns
         -------

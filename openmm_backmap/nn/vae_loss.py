@@ -111,7 +111,7 @@ class VAELoss(nn.Module):
         is_cis: Tensor,
         progress: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Loss of a batch of one frame; arguments as in `training.batches.Batch`.
+        """Loss of a batch of one frame; arguments as in `training.batch.Batch`.
 
         Parameters
         ----------
@@ -162,15 +162,10 @@ class VAELoss(nn.Module):
                 known[0],
             )
             kl = compute_kl(posterior, posterior_log_variance, mean, log_variance)
-            spread = torch.exp(0.5 * posterior_log_variance)
-            z = posterior
-            if self.training:
-                z = z + spread * torch.randn_like(spread)
+            z = self._draw(posterior, posterior_log_variance)
             told = network.fusion(h, z, graph).unsqueeze(0)
             posterior_nll, *_ = self._score(told, *heads, residue_type)
-            free = count_free_bits(kl, counts, self.free_bits)
-            weight = self.kl_weight * ramp(progress, *KL_RAMP)
-            loss = loss + posterior_nll + weight * free
+            loss = posterior_nll + self._weigh_kl(kl, counts, progress)
             total = (kl * counts.unsqueeze(-1)).sum() / counts.sum().clamp(min=1.0)
             extra["kl"], extra["posterior_nll"] = total, posterior_nll
             seen["kl"] = seen["posterior_nll"] = zero + 1.0
@@ -184,11 +179,8 @@ class VAELoss(nn.Module):
                 logits, ca, residue_type, chain_index, neighbor_index,
                 target, is_cis, truth, has_atom,
             )  # fmt: skip
-            physical = self.physical_weight * ramp(progress, *PHYSICAL_RAMP)
             if self.training:
-                loss = loss + self.local_weight * terms["local"]
-                loss = loss + self.xyz_weight * terms["xyz"]
-                loss = loss + physical * (terms["distance"] + terms["hinge"])
+                loss = loss + self._weigh_atoms(terms, progress)
             extra |= terms
             seen |= {name: zero + 1.0 for name in terms}
         more = torch.stack([extra[name].detach() for name in TERM_NAMES])
@@ -199,6 +191,24 @@ class VAELoss(nn.Module):
             torch.cat((count, times)),
             torch.cat((hit, torch.zeros_like(times))),
         )
+
+    def _draw(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Latents drawn about their mean in training, else the mean."""
+        if not self.training:
+            return mean
+        spread = torch.exp(0.5 * log_variance)
+        return mean + spread * torch.randn_like(spread)
+
+    def _weigh_kl(self, kl: Tensor, counts: Tensor, progress: Tensor) -> Tensor:
+        """KL (R, Z) as it counts at this point of the schedule."""
+        free = count_free_bits(kl, counts, self.free_bits)
+        return self.kl_weight * ramp(progress, *KL_RAMP) * free
+
+    def _weigh_atoms(self, terms: dict[str, Tensor], progress: Tensor) -> Tensor:
+        """Terms of the atoms as they count at this point of the schedule."""
+        physical = self.physical_weight * ramp(progress, *PHYSICAL_RAMP)
+        loss = self.local_weight * terms["local"] + self.xyz_weight * terms["xyz"]
+        return loss + physical * (terms["distance"] + terms["hinge"])
 
     def _score(
         self,

@@ -1,6 +1,7 @@
 """The last residue of a chain, turned to where both of its oxygens have room."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -86,6 +87,92 @@ def sum_overlaps(
     return (contact.unsqueeze(1) - distance).clamp(min=0.0).sum(-1).sum(-1)
 
 
+class Around(NamedTuple):
+    """M atoms near each of N residues."""
+
+    points: Tensor  # (N, M, 3) nm
+    radius: Tensor  # (N, M) nm, large and negative for none
+    polarity: Tensor  # (N, M)
+
+
+def _list_around(
+    positions: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    neighbor_index: Tensor,
+    image: Tensor,
+    tables: PackingTables,
+    frame: Tensor,
+    row: Tensor,
+) -> Around:
+    """Atoms of the neighbours of some residues, but the C that is bonded."""
+    near = neighbor_index[frame, row]
+    there = near.clamp(min=0)
+    points = positions[frame.unsqueeze(1), there] + image[frame, row].unsqueeze(2)
+    kind = residue_type[there]
+    exists = tables.atom_mask[kind] & (near >= 0).unsqueeze(-1)
+    bonded = (near == row.unsqueeze(1) - 1) & (
+        chain_index[there] == chain_index[row].unsqueeze(1)
+    )
+    exists[:, :, 2] = exists[:, :, 2] & ~bonded
+    radius = torch.where(exists, tables.atom_radius[kind], -9.0).flatten(1)
+    return Around(points.flatten(1, 2), radius, tables.atom_polarity[kind].flatten(1))
+
+
+def _turn_best(
+    here: Tensor,
+    other: Tensor,
+    own: Tensor,
+    around: Around,
+    tables: PackingTables,
+    n_turns: int,
+    turn_cost: float,
+) -> Tensor:
+    """Residues (N, 14, 3) of types (N,), turned to where their oxygens overlap least.
+
+    `other` (N, 3) are their OXT; the arguments are else those of
+    `turn_carboxylates`.
+    """
+    n = own.shape[0]
+    step = torch.arange(n_turns, device=own.device).to(here.dtype)
+    angle = step * (2.0 * math.pi / n_turns)
+    price = turn_cost * 0.5 * (1.0 - torch.cos(angle))
+    carried = torch.cat((here, other.unsqueeze(1)), 1)
+    carried = turn_often(carried, here[:, 0], here[:, 1], angle)
+    moves = tables.atom_mask[own].clone()
+    moves[:, :2] = False
+    moves[:, 3] = False
+    radius = torch.where(moves, tables.atom_radius[own], -9.0)
+    polarity = tables.atom_polarity[own]
+    cost = sum_overlaps(
+        carried[:, :, :14], radius, polarity,
+        around.points, around.radius, around.polarity,
+    )  # fmt: skip
+    # and about CA-C in each of these; the residue's own side chain counts, too
+    flat = carried.reshape(n * n_turns, 15, 3)
+    oxygens = torch.stack((flat[:, 3], flat[:, 14]), 1)
+    ends = turn_often(oxygens, flat[:, 1], flat[:, 2], angle)
+    two = torch.ones_like(ends[:, 0, :, 0])
+    points = around.points.repeat_interleave(n_turns, 0)
+    all_radius = torch.cat((around.radius, radius[:, 5:]), 1)
+    all_polarity = torch.cat((around.polarity, polarity[:, 5:]), 1)
+    oxygen_cost = sum_overlaps(
+        ends, two * tables.atom_radius[0, 3], two,
+        torch.cat((points, flat[:, 5:14]), 1),
+        all_radius.repeat_interleave(n_turns, 0),
+        all_polarity.repeat_interleave(n_turns, 0),
+    )  # fmt: skip
+    total = (cost + price).unsqueeze(2) + oxygen_cost.view(n, n_turns, n_turns)
+    best = (total + price).flatten(1).argmin(1)
+    first = torch.div(best, n_turns, rounding_mode="floor")
+    count = torch.arange(n, device=own.device)
+    fresh = carried[count, first, :14]
+    chosen = ends.view(n, n_turns, n_turns, 2, 3)
+    fresh[:, :2] = here[:, :2]
+    fresh[:, 3] = chosen[count, first, best - first * n_turns, 0]
+    return torch.where(tables.atom_mask[own].unsqueeze(-1), fresh, here)
+
+
 def turn_carboxylates(
     positions: Tensor,
     residue_type: Tensor,
@@ -129,78 +216,42 @@ def turn_carboxylates(
     torch.Tensor, shape (F, R, 14, 3)
         With some last residues turned; their N and CA stay.
     """
-    residues = positions.shape[1]
     last = torch.nonzero(~has_next(chain_index)).squeeze(-1)
     other = place_terminal_oxygen(positions, chain_index).reshape(-1, 3)
     frame = torch.arange(positions.shape[0], device=last.device)
     frame = frame.repeat_interleave(last.shape[0])
     row = last.repeat(positions.shape[0])
-    # what is around: the neighbours but the C that is bonded
     k = min(neighbor_index.shape[2], n_near)
-    near = neighbor_index[frame, row, :k]
-    there = near.clamp(min=0)
-    around = positions[frame.unsqueeze(1), there] + image[frame, row, :k].unsqueeze(2)
-    kind = residue_type[there]
-    exists = tables.atom_mask[kind] & (near >= 0).unsqueeze(-1)
-    bonded = (near == row.unsqueeze(1) - 1) & (
-        chain_index[there] == chain_index[row].unsqueeze(1)
+    around = _list_around(
+        positions,
+        residue_type,
+        chain_index,
+        neighbor_index[:, :, :k],
+        image[:, :, :k],
+        tables,
+        frame,
+        row,
     )
-    exists[:, :, 2] = exists[:, :, 2] & ~bonded
-    radius = torch.where(exists, tables.atom_radius[kind], -9.0).flatten(1)
-    polarity = tables.atom_polarity[kind].flatten(1)
-    around = around.flatten(1, 2)
-    own = residue_type[row]
     here = positions[frame, row]
     oxygens = torch.stack((here[:, 3], other), 1)
     two = torch.ones_like(oxygens[:, :, 0])
-    o_radius = two * tables.atom_radius[0, 3]
     now = sum_overlaps(
-        oxygens.unsqueeze(1), o_radius, two, around, radius, polarity
+        oxygens.unsqueeze(1), two * tables.atom_radius[0, 3], two,
+        around.points, around.radius, around.polarity,
     ).squeeze(1)  # fmt: skip
     tight = torch.nonzero(now > limit).squeeze(-1)
     if tight.numel() == 0:
         return positions
-    here, own, around = here[tight], own[tight], around[tight]
-    radius, polarity = radius[tight], polarity[tight]
-    step = torch.arange(n_turns, device=last.device).to(here.dtype)
-    angle = step * (2.0 * math.pi / n_turns)
-    price = turn_cost * 0.5 * (1.0 - torch.cos(angle))
-    carried = torch.cat((here, other[tight].unsqueeze(1)), 1)
-    carried = turn_often(carried, here[:, 0], here[:, 1], angle)
-    moves = tables.atom_mask[own].clone()
-    moves[:, :2] = False
-    moves[:, 3] = False
-    own_radius = torch.where(moves, tables.atom_radius[own], -9.0)
-    cost = sum_overlaps(
-        carried[:, :, :14], own_radius, tables.atom_polarity[own], around, radius,
-        polarity,
-    )  # fmt: skip
-    # and about CA-C in each of these; the residue's own side chain counts, too
-    n_tight, n_all = tight.shape[0], tight.shape[0] * n_turns
-    flat = carried.reshape(n_all, 15, 3)
-    oxygens = torch.stack((flat[:, 3], flat[:, 14]), 1)
-    ends = turn_often(oxygens, flat[:, 1], flat[:, 2], angle)
-    side = flat[:, 5:14]
-    side_radius = own_radius[:, 5:].repeat_interleave(n_turns, 0)
-    side_polarity = tables.atom_polarity[own][:, 5:].repeat_interleave(n_turns, 0)
-    two = torch.ones_like(ends[:, 0, :, 0])
-    o_radius = two * tables.atom_radius[0, 3]
-    oxygen_cost = sum_overlaps(
-        ends, o_radius, two,
-        torch.cat((around.repeat_interleave(n_turns, 0), side), 1),
-        torch.cat((radius.repeat_interleave(n_turns, 0), side_radius), 1),
-        torch.cat((polarity.repeat_interleave(n_turns, 0), side_polarity), 1),
-    )  # fmt: skip
-    total = (cost + price).unsqueeze(2) + oxygen_cost.view(n_tight, n_turns, n_turns)
-    total = total + price
-    best = total.flatten(1).argmin(1)
-    first = torch.div(best, n_turns, rounding_mode="floor")
-    count = torch.arange(n_tight, device=last.device)
-    fresh = carried[count, first, :14]
-    chosen = ends.view(n_tight, n_turns, n_turns, 2, 3)
-    fresh[:, :2] = here[:, :2]
-    fresh[:, 3] = chosen[count, first, best - first * n_turns, 0]
-    fresh = torch.where(tables.atom_mask[own].unsqueeze(-1), fresh, here)
-    place = frame[tight] * residues + row[tight]
+    frame, row = frame[tight], row[tight]
+    fresh = _turn_best(
+        here[tight],
+        other[tight],
+        residue_type[row],
+        Around(around.points[tight], around.radius[tight], around.polarity[tight]),
+        tables,
+        n_turns,
+        turn_cost,
+    )
+    place = frame * positions.shape[1] + row
     turned = positions.reshape(-1, 14, 3).index_copy(0, place, fresh)
     return turned.view_as(positions)

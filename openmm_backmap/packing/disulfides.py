@@ -7,6 +7,7 @@ their only candidate.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,6 +90,95 @@ def _peak_density(angle: Tensor, chi: Tensor, log_p: Tensor, spread: float) -> T
     return torch.logsumexp(logs, 2) - best
 
 
+class CysteinePairs(NamedTuple):
+    """P pairs of cysteines that stand as in a disulfide."""
+
+    frame: Tensor  # (P,) int64
+    i: Tensor  # (P,) int64 residue
+    j: Tensor  # (P,) int64 residue
+    shift: Tensor  # (P, 3) nm, to the image of j that is near i
+
+
+def _list_pairs(
+    residue_type: Tensor, chain_index: Tensor, neighbor_index: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frame, i and j (P,) of neighbouring cysteines, i < j."""
+    cysteine = torch.nonzero(residue_type == constants.CYSTEINE).flatten()
+    n = residue_type.numel()
+    near = neighbor_index.index_select(1, cysteine)
+    kind = residue_type.index_select(0, near.clamp(min=0).flatten()).view_as(near)
+    own = cysteine.view(1, -1, 1)
+    chains = chain_index.index_select(0, near.clamp(min=0).flatten()).view_as(near)
+    other = chains != chain_index.index_select(0, cysteine).view(1, -1, 1)
+    # neighbours in a chain can hardly be bonded
+    other = other | ((near - own).abs() > 1)
+    found = torch.nonzero((near >= 0) & (kind == constants.CYSTEINE) & other)
+    frame = found[:, 0]
+    i = cysteine.index_select(0, found[:, 1])
+    j = near[frame, found[:, 1], found[:, 2]]
+    # each pair once, whichever of the two lists it
+    code = (frame * n + torch.minimum(i, j)) * n + torch.maximum(i, j)
+    code = torch.unique(code)
+    rest = torch.div(code, n, rounding_mode="floor")
+    frame = torch.div(rest, n, rounding_mode="floor")
+    return frame, torch.remainder(rest, n), torch.remainder(code, n)
+
+
+def _find_close_pairs(
+    backbone: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    neighbor_index: Tensor,
+    box: Tensor,
+) -> CysteinePairs:
+    """Pairs whose CB are as far apart as a disulfide allows."""
+    frame, i, j = _list_pairs(residue_type, chain_index, neighbor_index)
+    gap = backbone[frame, j, 4] - backbone[frame, i, 4]
+    shift = compute_image_shift(gap, box.index_select(0, frame))
+    apart = chain_index.index_select(0, i) != chain_index.index_select(0, j)
+    shift = shift * apart.to(shift.dtype).unsqueeze(1)
+    length = torch.sqrt(((gap + shift) ** 2).sum(1))
+    close = torch.nonzero(
+        (length > constants.DISULFIDE_BETA_SHORT)
+        & (length < constants.DISULFIDE_BETA_LONG)
+    ).flatten()
+    return CysteinePairs(frame[close], i[close], j[close], shift[close])
+
+
+def _scan_pairs(
+    backbone: Tensor,
+    pairs: CysteinePairs,
+    chi: Tensor,
+    log_p: Tensor,
+    builder: BuilderTables,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Best chi1 (P, 1) of i and of j, and the energy (P,) of the bond in nats."""
+    frame, i, j = pairs.frame, pairs.i, pairs.j
+    first = backbone[frame, i]
+    second = backbone[frame, j] + pairs.shift.unsqueeze(1)
+    best_a = torch.zeros(i.numel(), 1, device=chi.device, dtype=chi.dtype)
+    best_b = best_a
+    total = best_a
+    # the whole circle, then finer scans about its best point; ten degrees move
+    # SG by 0.3 A, so the coarse scans must not be steep
+    for half, n_steps, steepness in (
+        (math.pi, 37, 0.04),
+        (math.pi / 18.0, 11, 0.5),
+        (math.pi / 90.0, 11, 1.0),
+    ):
+        fan = torch.linspace(-half, half, n_steps, device=chi.device, dtype=chi.dtype)
+        a, b = best_a + fan, best_b + fan
+        strain = score_disulfides(first, second, a, b, builder)[0]
+        likely_a = _peak_density(a, chi[frame, i, :, 0], log_p[frame, i], 0.3)
+        likely_b = _peak_density(b, chi[frame, j, :, 0], log_p[frame, j], 0.3)
+        energy = steepness * strain - likely_a.unsqueeze(2) - likely_b.unsqueeze(1)
+        total, place = energy.flatten(1).min(1, keepdim=True)
+        row = torch.div(place, n_steps, rounding_mode="floor")
+        best_a = a.gather(1, row)
+        best_b = b.gather(1, torch.remainder(place, n_steps))
+    return best_a, best_b, total.squeeze(1)
+
+
 def join_disulfides(
     backbone: Tensor,
     residue_type: Tensor,
@@ -130,65 +220,17 @@ def join_disulfides(
         Residues of joined pairs.
     """
     bonded = torch.zeros(log_p.shape[:2], dtype=torch.bool, device=chi.device)
-    cysteine = torch.nonzero(residue_type == constants.CYSTEINE).flatten()
-    if cysteine.numel() < 2:
+    if int((residue_type == constants.CYSTEINE).sum()) < 2:
         return chi, log_p, bonded
-    n_frames, n = backbone.size(0), residue_type.numel()
-    near = neighbor_index.index_select(1, cysteine)
-    kind = residue_type.index_select(0, near.clamp(min=0).flatten()).view_as(near)
-    own = cysteine.view(1, -1, 1)
-    chains = chain_index.index_select(0, near.clamp(min=0).flatten()).view_as(near)
-    other = chains != chain_index.index_select(0, cysteine).view(1, -1, 1)
-    # neighbours in a chain can hardly be bonded
-    other = other | ((near - own).abs() > 1)
-    found = torch.nonzero((near >= 0) & (kind == constants.CYSTEINE) & other)
-    frame = found[:, 0]
-    i = cysteine.index_select(0, found[:, 1])
-    j = near[frame, found[:, 1], found[:, 2]]
-    # each pair once, whichever of the two lists it
-    code = (frame * n + torch.minimum(i, j)) * n + torch.maximum(i, j)
-    code = torch.unique(code)
-    j = torch.remainder(code, n)
-    rest = torch.div(code, n, rounding_mode="floor")
-    i = torch.remainder(rest, n)
-    frame = torch.div(rest, n, rounding_mode="floor")
-    gap = backbone[frame, j, 4] - backbone[frame, i, 4]
-    shift = compute_image_shift(gap, box.index_select(0, frame))
-    apart = chain_index.index_select(0, i) != chain_index.index_select(0, j)
-    shift = shift * apart.to(shift.dtype).unsqueeze(1)
-    length = torch.sqrt(((gap + shift) ** 2).sum(1))
-    close = torch.nonzero(
-        (length > constants.DISULFIDE_BETA_SHORT)
-        & (length < constants.DISULFIDE_BETA_LONG)
-    ).flatten()
-    if close.numel() == 0:
+    pairs = _find_close_pairs(backbone, residue_type, chain_index, neighbor_index, box)
+    frame, i, j = pairs.frame, pairs.i, pairs.j
+    if i.numel() == 0:
         return chi, log_p, bonded
-    frame, i, j = frame[close], i[close], j[close]
-    first = backbone[frame, i]
-    second = backbone[frame, j] + shift[close].unsqueeze(1)
-    n_pairs = close.numel()
-    best_a = torch.zeros(n_pairs, 1, device=chi.device, dtype=chi.dtype)
-    best_b = best_a
-    total = best_a[:, 0]
-    # the whole circle, then finer scans about its best point; ten degrees move
-    # SG by 0.3 A, so the coarse scans must not be steep
-    for half, n_steps, steepness in (
-        (math.pi, 37, 0.04),
-        (math.pi / 18.0, 11, 0.5),
-        (math.pi / 90.0, 11, 1.0),
-    ):
-        fan = torch.linspace(-half, half, n_steps, device=chi.device, dtype=chi.dtype)
-        a, b = best_a + fan, best_b + fan
-        strain = score_disulfides(first, second, a, b, builder)[0]
-        likely_a = _peak_density(a, chi[frame, i, :, 0], log_p[frame, i], 0.3)
-        likely_b = _peak_density(b, chi[frame, j, :, 0], log_p[frame, j], 0.3)
-        energy = steepness * strain - likely_a.unsqueeze(2) - likely_b.unsqueeze(1)
-        total, place = energy.flatten(1).min(1, keepdim=True)
-        row = torch.div(place, n_steps, rounding_mode="floor")
-        best_a = a.gather(1, row)
-        best_b = b.gather(1, torch.remainder(place, n_steps))
-    total = total.squeeze(1)
-    best = torch.full([n_frames * n], float("inf"), device=chi.device, dtype=chi.dtype)
+    best_a, best_b, total = _scan_pairs(backbone, pairs, chi, log_p, builder)
+    n = residue_type.numel()
+    best = torch.full(
+        [backbone.size(0) * n], float("inf"), device=chi.device, dtype=chi.dtype
+    )
     rows_i, rows_j = frame * n + i, frame * n + j
     best = best.scatter_reduce(0, rows_i, total, "amin")
     best = best.scatter_reduce(0, rows_j, total, "amin")

@@ -1,5 +1,7 @@
 """Coloured Gibbs sampling over candidates, driven by noise that comes in."""
 
+from typing import NamedTuple
+
 import torch
 
 from openmm_backmap.packing.atoms import CandidateAtoms
@@ -67,6 +69,61 @@ def draw_choice(probability: torch.Tensor, uniform: torch.Tensor) -> torch.Tenso
     return below.sum(1)
 
 
+class ColorBlocks(NamedTuple):
+    """Terms and cells of residues renumbered by colour: a slice each."""
+
+    order: torch.Tensor  # (G,) int64 old number of each residue
+    rank: torch.Tensor  # (G,) int64 new number of each residue
+    to_atom: torch.Tensor  # (T,) int64, both directions of every term
+    from_atom: torch.Tensor  # (T,) int64
+    strength: torch.Tensor  # (T,) nats
+    cell: torch.Tensor  # (L,) int64, residue x candidate
+    cell_atom: torch.Tensor  # (L,) int64
+    end: list[int]  # of residues, of each colour
+    term_end: list[int]
+    cell_end: list[int]
+
+
+def _sort_by_color(
+    terms: InteractionTerms, atoms: CandidateAtoms, priority: torch.Tensor, n_kept: int
+) -> ColorBlocks:
+    """Colour residues of priority (G,) and renumber all that they need."""
+    residue_a = atoms.residue.index_select(0, terms.a)
+    residue_b = atoms.residue.index_select(0, terms.b)
+    color = color_residues(residue_a, residue_b, priority)
+    color, order = torch.sort(color, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(order.numel(), device=order.device)
+    # both directions of every term, by the residue that feels it
+    to_atom = torch.cat([terms.a, terms.b])
+    from_atom = torch.cat([terms.b, terms.a])
+    strength = torch.cat([terms.energy, terms.energy])
+    to_rank = rank.index_select(0, atoms.residue.index_select(0, to_atom))
+    to_rank, sorting = torch.sort(to_rank, stable=True)
+    to_atom, from_atom = to_atom[sorting], from_atom[sorting]
+    strength = strength[sorting]
+    old_residue = torch.div(atoms.cell_candidate, n_kept, rounding_mode="floor")
+    cell_rank = rank.index_select(0, old_residue)
+    cell = cell_rank * n_kept + atoms.cell_candidate - old_residue * n_kept
+    cell_rank, sorting = torch.sort(cell_rank, stable=True)
+    edge = torch.bincount(color).cumsum(0)
+    end: list[int] = edge.tolist()
+    term_end: list[int] = torch.searchsorted(to_rank, edge).tolist()
+    cell_end: list[int] = torch.searchsorted(cell_rank, edge).tolist()
+    return ColorBlocks(
+        order,
+        rank,
+        to_atom,
+        from_atom,
+        strength,
+        cell[sorting],
+        atoms.cell_atom[sorting],
+        end,
+        term_end,
+        cell_end,
+    )
+
+
 def sample_gibbs(
     energy: torch.Tensor,
     marginal: torch.Tensor,
@@ -114,35 +171,12 @@ def sample_gibbs(
     # a fixed shuffle of the residue numbers, the same in every frame
     number = torch.arange(n_residues, device=energy.device)
     priority = torch.remainder(number * 7919 + 12345, 1048573) * 2097152 + number + 1
-    residue_a = atoms.residue.index_select(0, terms.a)
-    residue_b = atoms.residue.index_select(0, terms.b)
-    color = color_residues(
-        residue_a, residue_b, priority.repeat(n_groups // n_residues)
+    blocks = _sort_by_color(
+        terms, atoms, priority.repeat(n_groups // n_residues), n_kept
     )
-    # residues renumbered by colour: all that one colour needs is a slice
-    color, order = torch.sort(color, stable=True)
-    size: list[int] = torch.bincount(color).tolist()
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(n_groups, device=order.device)
+    order, cell, cell_atom = blocks.order, blocks.cell, blocks.cell_atom
     own, empty = own.index_select(0, order), empty.index_select(0, order)
     uniform, choice = uniform.index_select(0, order), choice.index_select(0, order)
-    # both directions of every term, by the residue that feels it
-    to_atom = torch.cat([terms.a, terms.b])
-    from_atom = torch.cat([terms.b, terms.a])
-    strength = torch.cat([terms.energy, terms.energy])
-    to_rank = rank.index_select(0, atoms.residue.index_select(0, to_atom))
-    to_rank, sorting = torch.sort(to_rank, stable=True)
-    to_atom, from_atom = to_atom[sorting], from_atom[sorting]
-    strength = strength[sorting]
-    old_residue = torch.div(atoms.cell_candidate, n_kept, rounding_mode="floor")
-    cell_rank = rank.index_select(0, old_residue)
-    cell = cell_rank * n_kept + atoms.cell_candidate - old_residue * n_kept
-    cell_rank, sorting = torch.sort(cell_rank, stable=True)
-    cell, cell_atom = cell[sorting], atoms.cell_atom[sorting]
-    edge = torch.tensor(size, device=order.device).cumsum(0)
-    term_end: list[int] = torch.searchsorted(to_rank, edge).tolist()
-    cell_end: list[int] = torch.searchsorted(cell_rank, edge).tolist()
-
     row = torch.arange(n_groups, device=order.device) * n_kept
     is_chosen = torch.zeros(n_groups * n_kept, dtype=own.dtype, device=own.device)
     is_chosen[row + choice] = 1.0
@@ -151,13 +185,14 @@ def sample_gibbs(
     on_atom = torch.zeros_like(occupied)
     for sweep in range(n_sweeps):
         begin, term_begin, cell_begin = 0, 0, 0
-        for k in range(len(size)):
-            end = begin + size[k]
-            to = to_atom[term_begin : term_end[k]]
-            felt = occupied.index_select(0, from_atom[term_begin : term_end[k]])
-            felt = felt * strength[term_begin : term_end[k]]
-            here = cell[cell_begin : cell_end[k]] - begin * n_kept
-            where = cell_atom[cell_begin : cell_end[k]]
+        for k in range(len(blocks.end)):
+            end, term_end = blocks.end[k], blocks.term_end[k]
+            cell_end = blocks.cell_end[k]
+            to = blocks.to_atom[term_begin:term_end]
+            felt = occupied.index_select(0, blocks.from_atom[term_begin:term_end])
+            felt = felt * blocks.strength[term_begin:term_end]
+            here = cell[cell_begin:cell_end] - begin * n_kept
+            where = cell_atom[cell_begin:cell_end]
             on_atom.scatter_add_(0, to, felt)
             field = torch.zeros(
                 (end - begin) * n_kept, dtype=own.dtype, device=to.device
@@ -173,5 +208,5 @@ def sample_gibbs(
             taken[row[: end - begin] + fresh] = 1.0
             occupied.index_fill_(0, where, 0.0)
             occupied.scatter_add_(0, where, taken.index_select(0, here))
-            begin, term_begin, cell_begin = end, term_end[k], cell_end[k]
-    return choice.index_select(0, rank)
+            begin, term_begin, cell_begin = end, term_end, cell_end
+    return choice.index_select(0, blocks.rank)

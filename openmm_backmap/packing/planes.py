@@ -68,6 +68,34 @@ def ramachandran_class(residue_type: Tensor, chain_index: Tensor) -> Tensor:
     return torch.where(residue_type == 7, torch.ones_like(result), result)
 
 
+def _torsion_energy(
+    phi: Tensor,
+    psi: Tensor,
+    kind: Tensor,
+    ramachandran: Tensor,
+    settings: PlaneSettings,
+    is_vague: Optional[Tensor],  # noqa: UP045 (TorchScript)
+) -> Tensor:
+    """Energy of phi and psi (F, R, P, P), `kind` (1, R, 1, 1) their class."""
+    n_bins = ramachandran.shape[-1]
+    width = 2.0 * math.pi / n_bins
+    row = torch.floor((phi + math.pi) / width).long().clamp(0, n_bins - 1)
+    column = torch.floor((psi + math.pi) / width).long().clamp(0, n_bins - 1)
+    log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
+    log_p = log_p.clamp(min=settings.ramachandran_floor)
+    energy = -settings.ramachandran_weight * log_p
+    if is_vague is not None:
+        rare = (settings.outlier_log_p - log_p).clamp(min=0.0)
+        vague = is_vague.to(rare.dtype).unsqueeze(2).unsqueeze(2)
+        energy = energy + settings.outlier_weight * rare * vague
+    # the ring of a proline would run into the residue before it
+    away = torch.remainder(phi - settings.proline_phi + math.pi, 2.0 * math.pi)
+    away = (away - math.pi).abs() - settings.proline_slack
+    away = away.clamp(min=0.0) / settings.proline_spread
+    ring = (0.5 * away * away).clamp(max=settings.proline_ceiling)
+    return energy + ring * (kind == 2).to(ring.dtype)
+
+
 def _meeting_energy(
     ca: Tensor,
     carbon: Tensor,
@@ -101,24 +129,9 @@ def _meeting_energy(
         strain = strain * (1.0 + more * tight)
     phi = compute_dihedrals_between(before_c, nitrogen, center, carbon)
     psi = compute_dihedrals_between(next_n, carbon, center, nitrogen).transpose(2, 3)
-    n_bins = ramachandran.shape[-1]
-    width = 2.0 * math.pi / n_bins
-    row = torch.floor((phi + math.pi) / width).long().clamp(0, n_bins - 1)
-    column = torch.floor((psi + math.pi) / width).long().clamp(0, n_bins - 1)
     kind = ramachandran_class(residue_type, chain_index).view(1, -1, 1, 1)
-    log_p = ramachandran.reshape(-1)[(kind * n_bins + row) * n_bins + column]
-    log_p = log_p.clamp(min=settings.ramachandran_floor)
-    energy = 0.5 * strain * strain - settings.ramachandran_weight * log_p
-    if is_vague is not None:
-        rare = (settings.outlier_log_p - log_p).clamp(min=0.0)
-        vague = is_vague.to(rare.dtype).unsqueeze(2).unsqueeze(2)
-        energy = energy + settings.outlier_weight * rare * vague
-    # the ring of a proline would run into the residue before it
-    away = torch.remainder(phi - settings.proline_phi + math.pi, 2.0 * math.pi)
-    away = (away - math.pi).abs() - settings.proline_slack
-    away = away.clamp(min=0.0) / settings.proline_spread
-    ring = (0.5 * away * away).clamp(max=settings.proline_ceiling)
-    energy = energy + ring * (kind == 2).to(ring.dtype)
+    energy = 0.5 * strain * strain
+    energy = energy + _torsion_energy(phi, psi, kind, ramachandran, settings, is_vague)
     # CB on the L side, as `place_cb` has it for most residues
     half = torch.rsqrt(2.0 + 2.0 * cosine).unsqueeze(-1)
     across = torch.rsqrt(1.0 - cosine * cosine).unsqueeze(-1)
@@ -225,6 +238,33 @@ def _solve_chain(
     return choice
 
 
+def _build_planes(
+    ca: Tensor,
+    alpha: Tensor,
+    twist: Tensor,
+    is_cis: Tensor,
+    residue_type: Tensor,
+    chain_index: Tensor,
+    tables: BuilderTables,
+) -> tuple[Tensor, Tensor]:
+    """C of i and N of i + 1 on all candidate planes, each (F, R, P, 3)."""
+    frames, residues, n_planes = alpha.shape[0], alpha.shape[1], alpha.shape[2]
+    wide_ca = ca.unsqueeze(1).expand(-1, n_planes, -1, -1).reshape(-1, residues, 3)
+    wide_cis = is_cis.unsqueeze(1).expand(-1, n_planes, -1).reshape(-1, residues)
+    carbon, next_n = build_units(
+        wide_ca,
+        alpha.transpose(1, 2).reshape(-1, residues),
+        twist.transpose(1, 2).reshape(-1, residues),
+        wide_cis,
+        residue_type,
+        chain_index,
+        tables,
+    )
+    carbon = carbon.view(frames, n_planes, residues, 3).transpose(1, 2)
+    next_n = next_n.view(frames, n_planes, residues, 3).transpose(1, 2)
+    return carbon, next_n
+
+
 def choose_planes(
     ca: Tensor,
     alpha: Tensor,
@@ -285,21 +325,9 @@ def choose_planes(
     alpha, twist : torch.Tensor, shape (F, R)
         Radians.
     """
-    frames, residues, n_planes = alpha.shape[0], alpha.shape[1], alpha.shape[2]
-
-    wide_ca = ca.unsqueeze(1).expand(-1, n_planes, -1, -1).reshape(-1, residues, 3)
-    wide_cis = is_cis.unsqueeze(1).expand(-1, n_planes, -1).reshape(-1, residues)
-    carbon, next_n = build_units(
-        wide_ca,
-        alpha.transpose(1, 2).reshape(-1, residues),
-        twist.transpose(1, 2).reshape(-1, residues),
-        wide_cis,
-        residue_type,
-        chain_index,
-        tables,
+    carbon, next_n = _build_planes(
+        ca, alpha, twist, is_cis, residue_type, chain_index, tables
     )
-    carbon = carbon.view(frames, n_planes, residues, 3).transpose(1, 2)
-    next_n = next_n.view(frames, n_planes, residues, 3).transpose(1, 2)
     oxygen = place_carbonyl_oxygen(ca.unsqueeze(2), carbon, next_n)
     energy = _meeting_energy(
         ca,

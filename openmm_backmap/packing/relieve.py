@@ -99,37 +99,29 @@ class ClashReliever(BeadRelaxer):
         around = list_near_residues(
             moved, exists, neighbor_index, image, contact + reserve
         )
+        # hydrogens reach farther than the atoms they are on
+        reach = self.touch.widest - severe_stiff
+        if loose is not None:
+            reach = max(reach, self.touch.room.reach - severe)
         for turn in range(n_rounds):
-            # hydrogens reach farther than the atoms they are on
-            reach = self.touch.widest - severe_stiff
-            if loose is not None:
-                reach = max(reach, self.touch.room.reach - severe)
             room = compute_room(moved, exists, around)
             # no residue overlaps itself severely, and nothing else comes to later
             wanted = (room < reach) & (around.first < around.second)
             pairs = keep_pairs(around, wanted)
             if turn > 0:
-                base = pairs.frame * positions.shape[1]
-                gone = (moved != positions).flatten(2).any(2).reshape(-1)
-                wanted = gone[base + pairs.first] | gone[base + pairs.second]
-                pairs = keep_pairs(pairs, wanted)
-            a, b, apart, shift = self.touch.list_contacts(
-                moved, residue_type, chain_index, pairs, -severe_stiff, loose,
-                -severe, 0.0,
-            )  # fmt: skip
-            atoms = moved.reshape(-1, 3)
-            gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
-            overlap = apart - torch.sqrt(gap.square().sum(-1))
-            stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
-            counts = (stiff & (turn < 2)) | (overlap > severe)
-            kept = torch.nonzero(counts).squeeze(-1)
-            a, b = a[kept], b[kept]
-            bad = self.shape.find_strained(moved, residue_type, chain_index)
-            bad = bad.reshape(-1)
-            if a.numel() == 0 and not bool(bad.any()):
+                pairs = keep_moved(pairs, positions, moved)
+            bad = self.find_bad(
+                moved,
+                residue_type,
+                chain_index,
+                pairs,
+                loose,
+                severe,
+                severe_stiff,
+                turn < 2,
+            )
+            if not bool(bad.any()):
                 break
-            bad[torch.div(a, 14, rounding_mode="floor")] = True
-            bad[torch.div(b, 14, rounding_mode="floor")] = True
             pairs = keep_pairs(around, room < contact)
             moved = self.relieve_places(
                 positions,
@@ -147,6 +139,37 @@ class ClashReliever(BeadRelaxer):
         return self.mend_bonds(
             positions, moved, target, share, residue_type, chain_index, n_steps
         )
+
+    def find_bad(
+        self,
+        positions: Tensor,
+        residue_type: Tensor,
+        chain_index: Tensor,
+        pairs: ResiduePairs,
+        loose: Optional[Tensor],  # noqa: UP045 (TorchScript)
+        severe: float,
+        severe_stiff: float,
+        is_strict: bool,
+    ) -> Tensor:
+        """Residues (F R,) that overlap severely with others or are strained.
+
+        Backbones and CB may overlap by `severe_stiff` if `is_strict`, by `severe`
+        else; see `relieve`.
+        """
+        a, b, apart, shift = self.touch.list_contacts(
+            positions, residue_type, chain_index, pairs, -severe_stiff, loose,
+            -severe, 0.0,
+        )  # fmt: skip
+        atoms = positions.reshape(-1, 3)
+        gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
+        overlap = apart - torch.sqrt(gap.square().sum(-1))
+        stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
+        kept = torch.nonzero((stiff & is_strict) | (overlap > severe)).squeeze(-1)
+        bad = self.shape.find_strained(positions, residue_type, chain_index)
+        bad = bad.reshape(-1)
+        bad[torch.div(a[kept], 14, rounding_mode="floor")] = True
+        bad[torch.div(b[kept], 14, rounding_mode="floor")] = True
+        return bad
 
     def mend_bonds(
         self,
@@ -280,6 +303,13 @@ class ClashReliever(BeadRelaxer):
         )  # fmt: skip
         flat = positions.reshape(-1, 14, 3).index_copy(0, row, here[0])
         return flat.view_as(positions)
+
+
+def keep_moved(pairs: ResiduePairs, before: Tensor, after: Tensor) -> ResiduePairs:
+    """Pairs of residues of which one has moved; atoms (F, R, 14, 3)."""
+    base = pairs.frame * before.shape[1]
+    gone = (after != before).flatten(2).any(2).reshape(-1)
+    return keep_pairs(pairs, gone[base + pairs.first] | gone[base + pairs.second])
 
 
 def grow_along(chosen: Tensor, joined: Tensor) -> Tensor:

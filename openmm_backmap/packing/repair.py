@@ -12,7 +12,6 @@ from openmm_backmap.packing.atoms import (
     list_side_chains,
 )
 from openmm_backmap.packing.clash import compute_overlap
-from openmm_backmap.packing.close_points import find_point_pairs
 from openmm_backmap.packing.contacts import (
     Surroundings,
     keep_touching,
@@ -22,6 +21,7 @@ from openmm_backmap.packing.interactions import (
     find_allowed_backbone_pairs,
     find_side_chain_pairs,
 )
+from openmm_backmap.packing.present_pairs import find_present_pairs
 from openmm_backmap.packing.rings import find_ring_penetrations
 from openmm_backmap.packing.tables import PackingTables
 
@@ -209,39 +209,11 @@ def choose_variants(
         built, candidate, residue, types, alone, n_groups, 8, tables
     )
     present = list_side_chains(positions, near.residue_type, tables)
-    a, b, distance, _ = find_allowed_backbone_pairs(
-        atoms, backbone_points, near, tables, constants.CLASH_CUTOFF
+    a, code, distance = find_present_pairs(
+        atoms, present, backbone_points, near, tables, constants.CLASH_CUTOFF
     )
-    a2, b2, distance2, _ = find_point_pairs(
-        atoms.points,
-        present.points,
-        near.first,
-        near.second,
-        near.shift,
-        constants.CLASH_CUTOFF,
-        near.n_residues,
-        4096,
-    )
-    a3, b3, distance3, _ = find_point_pairs(
-        atoms.points,
-        present.points,
-        near.second,
-        near.first,
-        -near.shift,
-        constants.CLASH_CUTOFF,
-        near.n_residues,
-        4096,
-    )
-    a, b2 = torch.cat([a, a2, a3]), torch.cat([b2, b3])
-    residue_b = torch.div(b, 14, rounding_mode="floor")
-    code_b = near.residue_type.index_select(0, residue_b) * 14 + b - residue_b * 14
-    code_b2 = present.code.index_select(0, b2)
-    distance = torch.cat([distance, distance2, distance3])
     overlap, both_sulfur = compute_overlap(
-        atoms.code.index_select(0, a),
-        torch.cat([code_b, code_b2]),
-        distance,
-        tables,
+        atoms.code.index_select(0, a), code, distance, tables
     )
     energy = compute_steep_energy(overlap, distance, both_sulfur)
     on_atom = torch.zeros_like(atoms.points.x).reshape(-1).scatter_add(0, a, energy)
@@ -251,6 +223,14 @@ def choose_variants(
     best = total.view(-1, n_variants).argmin(1)
     best = best + torch.arange(moving.numel(), device=best.device) * n_variants
     return flat.index_select(0, best)
+
+
+def _lead_neighbors(rank: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Residues (G,) whose rank is above 0 and that of all their neighbours."""
+    rival = torch.zeros_like(rank).scatter_reduce(
+        0, first, rank.index_select(0, second), "amax", include_self=True
+    )
+    return rank > rival
 
 
 def repair_side_chains(
@@ -323,11 +303,8 @@ def repair_side_chains(
         bad = bad & ~fixed
         # among bad neighbours the highest number moves, next round the lowest
         rank = number + 1 if turn % 2 == 0 else n_residues - number
-        rank = rank * bad.to(rank.dtype)
-        rival = torch.zeros_like(rank).scatter_reduce(
-            0, first, rank.index_select(0, second), "amax", include_self=True
-        )
-        moving = torch.nonzero(rank > rival).flatten()
+        is_moving = _lead_neighbors(rank * bad.to(rank.dtype), first, second)
+        moving = torch.nonzero(is_moving).flatten()
         if moving.numel() == 0:
             break
         variants, penalty = list_variants(
@@ -342,7 +319,7 @@ def repair_side_chains(
             positions,
             backbone,
             backbone_points,
-            keep_touching(near, rank > rival),
+            keep_touching(near, is_moving),
             builder,
             tables,
         )

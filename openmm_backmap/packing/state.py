@@ -27,10 +27,20 @@ from openmm_backmap.packing.interactions import (
     compute_side_chain_terms,
 )
 from openmm_backmap.packing.mean_field import solve_mean_field, sum_over_atoms
-from openmm_backmap.packing.pair_energy import EnergyWeights, make_energy_grid
+from openmm_backmap.packing.pair_energy import (
+    EnergyGrid,
+    EnergyWeights,
+    make_energy_grid,
+)
 from openmm_backmap.packing.tables import PackingTables
 
-__all__ = ["PackingSettings", "PackingState", "solve_frames"]
+__all__ = [
+    "BuiltCandidates",
+    "PackingSettings",
+    "PackingState",
+    "build_candidates",
+    "solve_frames",
+]
 
 
 class PackingSettings(NamedTuple):
@@ -81,6 +91,106 @@ class PackingState(NamedTuple):
     marginal: Tensor  # (G, C)
 
 
+class BuiltCandidates(NamedTuple):
+    """Side chains of P candidates and their atoms."""
+
+    built: Tensor  # (P, 14, 3) nm
+    row_type: Tensor  # (P,) int64 residue type
+    atoms: CandidateAtoms
+
+
+def build_candidates(
+    candidates: Candidates,
+    rows: Tensor,
+    kind: Tensor,
+    builder: BuilderTables,
+    tables: PackingTables,
+) -> BuiltCandidates:
+    """Build all candidates.
+
+    Parameters
+    ----------
+    candidates : Candidates
+        Of all frames.
+    rows : torch.Tensor, shape (G, 5, 3)
+        N, CA, C, O and CB in nm.
+    kind : torch.Tensor, shape (G,), int64
+        Residue types.
+    builder : BuilderTables
+        Ideal geometry.
+    tables : PackingTables
+        Constants.
+
+    Returns
+    -------
+    BuiltCandidates
+    """
+    n_groups = rows.size(0)
+    row_type = kind.index_select(0, candidates.residue)
+    built = build_side_chain_rows(
+        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
+        row_type,
+        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
+        builder,
+    )
+    return _list_atoms(candidates, built, row_type, n_groups, tables)
+
+
+def _list_atoms(
+    candidates: Candidates,
+    built: Tensor,
+    row_type: Tensor,
+    n_groups: int,
+    tables: PackingTables,
+) -> BuiltCandidates:
+    """Put candidates and the list of their atoms together."""
+    atoms = list_candidate_atoms(
+        built,
+        candidates.index,
+        candidates.residue,
+        row_type,
+        candidates.same_as,
+        n_groups,
+        8,
+        tables,
+    )
+    return BuiltCandidates(built, row_type, atoms)
+
+
+def _make_grid(
+    pair_energy: Tensor, tables: PackingTables, settings: PackingSettings
+) -> EnergyGrid:
+    """Energy of atom pairs on a grid of distances."""
+    weights = EnergyWeights(
+        table=pair_energy,
+        scale=settings.pair_scale,
+        slope=settings.clash_slope,
+        ceiling=settings.clash_ceiling,
+    )
+    return make_energy_grid(tables, weights)
+
+
+def _drop_candidates(
+    candidates: Candidates,
+    listed: BuiltCandidates,
+    on_atom: Tensor,
+    tables: PackingTables,
+    settings: PackingSettings,
+) -> tuple[Candidates, BuiltCandidates, Tensor]:
+    """Leave out those that the backbone rules out; own energies (G, C) of all."""
+    n_kept = candidates.log_p.size(2)
+    log_p = candidates.log_p.view(-1, n_kept)
+    n_groups = log_p.size(0)
+    own = sum_over_atoms(on_atom, listed.atoms, n_groups * n_kept)
+    own = own.view(n_groups, n_kept) - settings.log_p_weight * log_p
+    kept = drop_hopeless(candidates, own, settings.max_own_energy)
+    own = own.masked_fill(torch.isinf(kept.log_p).view(n_groups, n_kept), float("inf"))
+    alive = torch.searchsorted(candidates.index, kept.index)
+    built = listed.built.index_select(0, alive)
+    row_type = listed.row_type.index_select(0, alive)
+    return kept, _list_atoms(kept, built, row_type, n_groups, tables), own
+
+
 def solve_frames(
     backbone: Tensor,
     residue_type: Tensor,
@@ -99,17 +209,8 @@ def solve_frames(
 
     `reach` is the distance in nm up to which atoms may ask for one another.
     """
-    n_frames, n_residues = backbone.size(0), backbone.size(1)
-    n_groups = n_frames * n_residues
     chi, log_p, bonded = join_disulfides(
-        backbone,
-        residue_type,
-        chain_index,
-        neighbor_index,
-        box,
-        chi,
-        log_p,
-        builder,
+        backbone, residue_type, chain_index, neighbor_index, box, chi, log_p, builder
     )
     candidates = select_candidates(
         chi,
@@ -119,74 +220,38 @@ def solve_frames(
         settings.max_candidates,
         settings.max_log_ratio,
     )
-    n_kept = candidates.log_p.size(2)
-    rows = backbone.reshape(n_groups, 5, 3)
-    row_type = residue_type.repeat(n_frames).index_select(0, candidates.residue)
-    built = build_side_chain_rows(
-        rows.reshape(n_groups, 15).index_select(0, candidates.residue).view(-1, 5, 3),
-        row_type,
-        candidates.chi.reshape(-1, 4).index_select(0, candidates.index),
-        builder,
-    )
-    atoms = list_candidate_atoms(
-        built,
-        candidates.index,
-        candidates.residue,
-        row_type,
-        candidates.same_as,
-        n_groups,
-        8,
-        tables,
-    )
+    rows = backbone.reshape(-1, 5, 3)
+    kind = residue_type.repeat(backbone.size(0))
+    listed = build_candidates(candidates, rows, kind, builder, tables)
     has_beta = tables.atom_mask[:, 4].index_select(0, residue_type)
     backbone_points = list_backbone(backbone, has_beta)
-    weights = EnergyWeights(
-        table=pair_energy,
-        scale=settings.pair_scale,
-        slope=settings.clash_slope,
-        ceiling=settings.clash_ceiling,
-    )
-    grid = make_energy_grid(tables, weights)
+    grid = _make_grid(pair_energy, tables, settings)
     near = find_surroundings(
         neighbor_index,
         backbone[:, :, 1],
         box,
         residue_type,
         chain_index,
-        compute_reach(atoms.points, backbone_points),
+        compute_reach(listed.atoms.points, backbone_points),
         max(grid.cutoff, reach),
     )
-    on_atom = compute_backbone_energy(atoms, backbone_points, near, tables, grid)
-    own = sum_over_atoms(on_atom, atoms, n_groups * n_kept).view(n_groups, n_kept)
-    own = own - settings.log_p_weight * candidates.log_p.view(n_groups, n_kept)
-    listed = candidates.index
-    candidates = drop_hopeless(candidates, own, settings.max_own_energy)
-    own = own.masked_fill(
-        torch.isinf(candidates.log_p).view(n_groups, n_kept), float("inf")
+    on_atom = compute_backbone_energy(listed.atoms, backbone_points, near, tables, grid)
+    candidates, listed, own = _drop_candidates(
+        candidates, listed, on_atom, tables, settings
     )
-    alive = torch.searchsorted(listed, candidates.index)
-    atoms = list_candidate_atoms(
-        built.index_select(0, alive),
-        candidates.index,
-        candidates.residue,
-        row_type.index_select(0, alive),
-        candidates.same_as,
-        n_groups,
-        8,
-        tables,
-    )
+    atoms = listed.atoms
     terms = compute_side_chain_terms(atoms, near, tables, grid)
     marginal = solve_mean_field(own, terms, atoms, settings.n_sweeps, settings.damping)
     return PackingState(
         candidates=candidates,
-        built=built.index_select(0, alive),
-        row_type=row_type.index_select(0, alive),
+        built=listed.built,
+        row_type=listed.row_type,
         atoms=atoms,
         rows=rows,
         backbone_points=backbone_points,
         near=near,
         bonded=bonded,
-        kind=residue_type.repeat(n_frames),
+        kind=kind,
         own=own,
         terms=terms,
         marginal=marginal,

@@ -11,21 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from openmm_backmap.builder.side_chain import build_side_chain_rows
 from openmm_backmap.packing import constants
 from openmm_backmap.packing.atoms import (
     compute_reach,
     list_backbone,
-    list_candidate_atoms,
     list_side_chains,
 )
 from openmm_backmap.packing.candidates import Candidates, select_candidates
 from openmm_backmap.packing.clash import compute_clash_energy, compute_overlap
-from openmm_backmap.packing.close_points import find_point_pairs
-from openmm_backmap.packing.contacts import find_surroundings, list_both_directions
-from openmm_backmap.packing.interactions import find_allowed_backbone_pairs
+from openmm_backmap.packing.contacts import find_surroundings
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.pair_energy import N_DISTANCE_BINS, compute_distance_bin
+from openmm_backmap.packing.present_pairs import find_present_pairs
+from openmm_backmap.packing.state import build_candidates
 from openmm_backmap.packing.tables import N_ATOM_TYPES
 
 __all__ = ["PairCounts", "collect_pair_counts", "find_targets", "fit_pair_energy"]
@@ -140,7 +138,7 @@ def collect_pair_counts(
     -------
     PairCounts
     """
-    tables, builder, settings = packer.tables(), packer.builder(), packer.settings
+    tables, settings = packer.tables(), packer.settings
     candidates = select_candidates(
         chi,
         log_p,
@@ -149,24 +147,9 @@ def collect_pair_counts(
         settings.max_candidates,
         settings.max_log_ratio,
     )
-    types = residue_type[candidates.residue]
-    built = build_side_chain_rows(
-        backbone[0, candidates.residue],
-        types,
-        candidates.chi.reshape(-1, 4)[candidates.index],
-        builder,
-    )
-    n_residues = residue_type.numel()
-    atoms = list_candidate_atoms(
-        built,
-        candidates.index,
-        candidates.residue,
-        types,
-        candidates.same_as,
-        n_residues,
-        8,
-        tables,
-    )
+    atoms = build_candidates(
+        candidates, backbone[0], residue_type, packer.builder(), tables
+    ).atoms
     points = list_backbone(backbone, tables.atom_mask[:, 4][residue_type])
     near = find_surroundings(
         neighbor_index,
@@ -180,24 +163,9 @@ def collect_pair_counts(
     whole = (mask | ~tables.atom_mask[residue_type]).all(1)
     present_type = torch.where(whole, residue_type, GLYCINE)
     present = list_side_chains(native[0], present_type, tables)
-    a, b, distance, _ = find_allowed_backbone_pairs(
-        atoms, points, near, tables, constants.PAIR_CUTOFF
+    a, code_b, distance = find_present_pairs(
+        atoms, present, points, near, tables, constants.PAIR_CUTOFF
     )
-    first, second, shift = list_both_directions(near)
-    a2, b2, distance2, _ = find_point_pairs(
-        atoms.points,
-        present.points,
-        first,
-        second,
-        shift,
-        constants.PAIR_CUTOFF,
-        n_residues,
-        4096,
-    )
-    owner = torch.div(b, 14, rounding_mode="floor")
-    code_b = residue_type[owner] * 14 + b - owner * 14
-    code_b = torch.cat([code_b, present.code[b2]])
-    a, distance = torch.cat([a, a2]), torch.cat([distance, distance2])
     code_a = atoms.code[a]
     overlap, both_sulfur = compute_overlap(code_a, code_b, distance, tables)
     clash = compute_clash_energy(

@@ -289,12 +289,7 @@ class Trainer:
         log_seconds = self.seconds
         stop = None if max_steps is None else self.step + max_steps
         for batch in prefetch(self.sampler, self.step):
-            done = self.progress() >= 1.0
-            if self.world > 1 and config.optimizer.total_seconds > 0:
-                flag = torch.tensor(float(done), device=self.device)
-                dist.all_reduce(flag)
-                done = bool(flag > 0)
-            if done or (stop is not None and self.step >= stop):
+            if self._is_over() or (stop is not None and self.step >= stop):
                 break
             loss, stats = self.take_step(batch_arguments(batch.to(self.device)))
             now = time.monotonic()
@@ -332,6 +327,15 @@ class Trainer:
             for log in logs:
                 log.close()
         return losses
+
+    def _is_over(self) -> bool:
+        """Whether the schedule ends, for all processes at the same step."""
+        is_over = self.progress() >= 1.0
+        if self.world > 1 and self.config.optimizer.total_seconds > 0:
+            flag = torch.tensor(float(is_over), device=self.device)
+            dist.all_reduce(flag)
+            is_over = bool(flag > 0)
+        return is_over
 
     def _position(self) -> dict[str, float]:
         return {"residues": float(self.residues), "seconds": self.seconds}

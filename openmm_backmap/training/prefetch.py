@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from queue import Empty, Queue
 from threading import Event, Thread
 
-from openmm_backmap.training.batches import Batch, BatchSampler
+from openmm_backmap.training.batch import Batch
+from openmm_backmap.training.batches import BatchSampler
 
 __all__ = ["prefetch"]
 

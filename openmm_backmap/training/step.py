@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from openmm_backmap.nn.ca_loss import HEAD_NAMES, CALoss
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.nn.torsion_heads import TorsionHeads
-from openmm_backmap.training.batches import Batch
+from openmm_backmap.training.batch import Batch
 from openmm_backmap.training.config import ModelConfig
 
 __all__ = [

@@ -9,12 +9,8 @@ import torch
 
 from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.tables import load_builder_tables
-from openmm_backmap.training.batches import (
-    Batch,
-    BatchSampler,
-    entry_batches,
-    turn_azimuth,
-)
+from openmm_backmap.training.batch import Batch, turn_azimuth
+from openmm_backmap.training.batches import BatchSampler, entry_batches
 from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.shards import find_shards, read_shard

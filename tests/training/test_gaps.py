@@ -9,7 +9,8 @@ from openmm_backmap.builder.backbone import build_backbone
 from openmm_backmap.builder.tables import load_builder_tables
 from openmm_backmap.nn.ca_loss import CALoss
 from openmm_backmap.nn.ca_network import CANetwork
-from openmm_backmap.training.batches import PADDING, BatchSampler, collate
+from openmm_backmap.training.batch import PADDING, collate
+from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.gaps import draw_gaps, hide_gaps, number_segments
 from openmm_backmap.training.prepared import prepare_split
 from openmm_backmap.training.shards import find_shards, read_shard
