@@ -123,9 +123,9 @@ def as_cg_topology(
     readable : sequence of str, optional
         Mappings that the model reads. If None, all.
     frames : sequence of CGFrame or numpy.ndarray, shape (F, B, 3), optional
-        Frames of the run in nm, by which CA are told from centres of mass; those
-        of a box may be cut by it. If None, `positions` are asked, or those of the
-        topology file.
+        Frames of the run in nm, by which CA are told from centres of mass and
+        chain ends are found where nothing is bonded; those of a box may be cut by
+        it. If None, `positions` are asked, or those of the topology file.
     **options
         Keywords of `CGTopology.from_openmm`: `sequence`, `positions`, `box`,
         `system`, `strict`.
@@ -151,6 +151,14 @@ def as_cg_topology(
         topology, first = read_topology(topology)
         if options.get("positions") is None:
             options["positions"] = first
+    positions, box = options.get("positions"), options.get("box")
+    if box is None and hasattr(topology, "getPeriodicBoxVectors"):
+        vectors = topology.getPeriodicBoxVectors()
+        box = None if vectors is None else np.array(vectors._value)
+    if frames is not None and len(frames):
+        positions, box = _stack_frames(frames, box)
+        if len(positions[0]) == _count_particles(topology):
+            options |= {"positions": positions, "box": box}
     if hasattr(topology, "getNumAtoms"):
         found = CGTopology.from_openmm(topology, **options)
     elif hasattr(topology, "n_atoms"):
@@ -162,12 +170,6 @@ def as_cg_topology(
         )
     if is_listed:
         return found.with_com_residues(mapping)
-    positions, box = options.get("positions"), options.get("box")
-    if box is None and hasattr(topology, "getPeriodicBoxVectors"):
-        vectors = topology.getPeriodicBoxVectors()
-        box = None if vectors is None else np.array(vectors._value)
-    if frames is not None and len(frames):
-        positions, box = _stack_frames(frames, box)
     if is_mixed(mapping):
         system = options.get("system")
         return found.with_com_residues(
@@ -178,6 +180,13 @@ def as_cg_topology(
     return notice_centres_of_mass(
         found, positions, box, options.get("system"), readable
     )
+
+
+def _count_particles(topology: Any) -> int:
+    """Number of particles of a topology of OpenMM or mdtraj."""
+    if hasattr(topology, "getNumAtoms"):
+        return topology.getNumAtoms()
+    return getattr(topology, "n_atoms", -1)
 
 
 def _stack_frames(
@@ -298,7 +307,8 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
     InputError
         If the number of beads differs.
     GeometryError
-        If a bead or the box is not finite.
+        If a bead or the box is not finite, or if two residues that are bonded lie
+        at one point.
     """
     positions = np.asarray(frame.positions)
     n_beads = topology.n_beads
@@ -318,8 +328,28 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
                 f"{topology.residue_name[row]} {topology.residue_id[row]} is not "
                 f"finite ({len(rows)} residues in all); did the simulation blow up?"
             )
+    _check_apart(frame, topology)
     if frame.box is not None and not np.isfinite(frame.box).all():
         raise GeometryError(f"frame at step {frame.step}: the box is not finite")
+
+
+def _check_apart(frame: CGFrame, topology: CGTopology) -> None:
+    """Refuse bonded residues at one point, between which nothing can be built."""
+    rows = np.arange(topology.n_residues)
+    anchor = topology.bead_index[rows, topology.anchor_slot]
+    beads = np.asarray(frame.positions)[anchor]
+    same = (np.abs(np.diff(beads, axis=0)) < 1e-6).all(axis=1)
+    same &= np.diff(topology.chain_index) == 0
+    if same.any():
+        row = int(np.flatnonzero(same)[0])
+        names = [
+            f"{topology.residue_name[k]} {topology.residue_id[k]}"
+            for k in (row, row + 1)
+        ]
+        raise GeometryError(
+            f"frame at step {frame.step}: beads of {names[0]} and {names[1]} lie at "
+            f"one point ({int(same.sum())} such pairs); were the positions ever set?"
+        )
 
 
 def check_options(

@@ -371,3 +371,47 @@ def test_exact_ca_stay_and_others_are_projected(model) -> None:
 def test_exact_ca_of_centres_of_mass_are_refused() -> None:
     with pytest.raises(InputError, match="centres of mass"):
         Backmapper.from_topology("AKLEDRWS", "table", mapping="com", exact_ca=True)
+
+
+@pytest.mark.parametrize("name", ["ca", "vae", "table"])
+def test_a_straight_chain_gets_whole_residues(name: str) -> None:
+    """OpenABC's runs start from one: a frame could not be put on a line."""
+    sequence = "GASRKLEFWYHPGASRKLEF"
+    ca = np.zeros((20, 3), np.float32)
+    ca[:, 2] = 0.38 * np.arange(20)
+    backmapper = Backmapper.from_topology(sequence, name, threads=1)
+    atoms = backmapper.backmap([CGFrame(ca)])[0].positions
+    bonds = [(a.index, b.index) for a, b in backmapper.atom_topology.topology.bonds()]
+    first, second = np.array(bonds).T
+    length = np.linalg.norm(atoms[first] - atoms[second], axis=1)
+    assert length.min() > 0.09 and length.max() < 0.20
+
+
+@pytest.mark.parametrize("name", ["ca", "vae", "table"])
+@pytest.mark.parametrize("sequence", ["W", "KC", "HNDE", "LKTEWPELVGKS"])
+def test_a_chain_far_away_changes_nothing(name: str, sequence: str) -> None:
+    angle = np.radians(100.0) * np.arange(12)
+    helix = np.stack([0.23 * np.cos(angle), 0.23 * np.sin(angle), 0.15 * np.arange(12)])
+    here = helix.T[: len(sequence)].astype(np.float32) + 100.0
+    other = helix.T[:3].astype(np.float32) + np.float32([300.0, 100.0, 100.0])
+    box = 400.0 * np.eye(3, dtype=np.float32)
+
+    def run(sequences: list[str], parts: list[np.ndarray]) -> np.ndarray:
+        topology = CGTopology.from_sequence(sequences)
+        frame = CGFrame(np.concatenate(parts), box)
+        backmapper = Backmapper.from_topology(topology, name, threads=1)
+        return backmapper.backmap([frame])[0].positions
+
+    alone = run([sequence], [here])
+    before = run(["ACD", sequence], [other, here])[-len(alone) :]
+    after = run([sequence, "ACD"], [here, other])[: len(alone)]
+    # float32 at 100 nm
+    np.testing.assert_allclose(before, alone, atol=1e-4)
+    np.testing.assert_allclose(after, alone, atol=1e-4)
+
+
+def test_positions_that_were_never_set_are_named(ca_backmapper) -> None:
+    n = ca_backmapper.cg_topology.n_residues
+    frame = CGFrame(np.zeros((n, 3), np.float32), step=7)
+    with pytest.raises(GeometryError, match=r"step 7: beads of .* lie at one point"):
+        ca_backmapper.backmap([frame])

@@ -31,14 +31,17 @@ def find_cis(ca: Tensor, residue_type: Tensor, chain_index: Tensor) -> Tensor:
     -------
     torch.Tensor, shape (F, R), bool
         True for unit i where residue i + 1 is a proline, CA-CA is 2.70 to
-        3.10 A, and the bonds beside it have ordinary lengths: a short bond in
-        a trace whose bonds fluctuate is not a cis peptide.
+        3.10 A, and the bonds beside it in the segment have ordinary lengths: a
+        short bond in a trace whose bonds fluctuate is not a cis peptide.
     """
     joined = has_next(chain_index)
+    last = ~torch.roll(joined, -1, 0)
     distance = compute_distance(ca, torch.roll(ca, -1, 1))
     ordinary = ((distance > 0.370) & (distance < 0.392)) | ~joined
     quiet = torch.roll(ordinary, 1, 1) & torch.roll(ordinary, -1, 1)
-    quiet = quiet & torch.roll(ordinary, 2, 1) & torch.roll(ordinary, -2, 1)
+    # two units away may be another segment
+    quiet = quiet & (torch.roll(ordinary, 2, 1) | ~torch.roll(joined, 1, 0))
+    quiet = quiet & (torch.roll(ordinary, -2, 1) | last)
     before_proline = joined & (torch.roll(residue_type, -1, 0) == 14)  # 14 is PRO
     return before_proline & quiet & (distance > 0.270) & (distance < 0.310)
 
@@ -67,6 +70,28 @@ def _buckle(x: Tensor, high: Tensor, height: float, joined: Tensor) -> Tensor:
     move = 0.3 * lacking * joined * (square > high * high).to(x.dtype)
     step = (0.5 * move / away) * off
     return x + torch.roll(step, 1, 2) - 0.5 * (step + torch.roll(step, 2, 2))
+
+
+def _kick_straight(x: Tensor, joined: Tensor, size: float = 0.02) -> Tensor:
+    """Move the middle of triples (3, F, R) that lie on a line off it.
+
+    No force acts across a line, and no frame can be put on it. Each goes another
+    way, as in a helix: moved all alike, a straight chain would stay straight.
+    """
+    axis = torch.roll(x, -2, 2) - x
+    square = (axis * axis).sum(0).clamp(min=1e-10)
+    off = torch.roll(x, -1, 2) - x - 0.5 * axis
+    off = off - ((off * axis).sum(0) / square) * axis
+    straight = ((off * off).sum(0) < 1e-10).to(x.dtype) * joined
+    # across the coordinate to which the line is most nearly at right angles
+    best = axis.abs().argmin(0, keepdim=True)
+    other = torch.zeros_like(axis).scatter(0, best, 1.0)
+    one = torch.linalg.cross(axis, other, dim=0)
+    one = one * torch.rsqrt((one * one).sum(0).clamp(min=1e-16))
+    two = torch.linalg.cross(axis * torch.rsqrt(square), one, dim=0)
+    turn = 1.745 * torch.arange(x.shape[2], device=x.device).to(x.dtype)
+    kick = torch.cos(turn) * one + torch.sin(turn) * two
+    return x + torch.roll(size * kick * straight, 1, 2)
 
 
 def project_ca(
@@ -124,7 +149,7 @@ def project_ca(
     one = joined.to(ca.dtype)
     two = joined2.to(ca.dtype)
     # coordinates first: twice as fast on a CPU
-    x = ca.permute(2, 0, 1).contiguous()
+    x = _kick_straight(ca.permute(2, 0, 1).contiguous(), two)
     for _ in range(sweeps):
         x = _pull(x, 1, low, high, one)
         x = _pull(x, 2, low2, high2, two)

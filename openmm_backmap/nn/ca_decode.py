@@ -285,7 +285,9 @@ class CADecoder(nn.Module):
         What `TorsionHeads.end_logits` is told; without meaning elsewhere.
         """
         azimuth = self._own_azimuths(alpha, twist, is_cis, chain_index)
-        return torch.where(azimuth[3], azimuth[2], azimuth[0])
+        # a single residue has none, and is told nothing of other chains
+        before = torch.where(azimuth[1], azimuth[0], torch.zeros_like(alpha))
+        return torch.where(azimuth[3], azimuth[2], before)
 
     def _own_azimuths(
         self, alpha: Tensor, twist: Tensor, is_cis: Tensor, chain_index: Tensor

@@ -17,6 +17,7 @@ __all__ = [
     "compute_local_frames",
     "compute_node_features",
     "compute_offset_index",
+    "fill_neighbors",
     "shift_residues",
 ]
 
@@ -244,6 +245,26 @@ def compute_image_shift(
     apart = chain_index[near] != chain_index.view(1, n, 1)
     moves = apart & has_box & (neighbor_index >= 0)
     return shift * moves.unsqueeze(-1).to(shift.dtype)
+
+
+def fill_neighbors(neighbor_index: Tensor) -> Tensor:
+    """Put the residue itself where it has no further neighbour.
+
+    So a residue that has none at all sees nothing of others.
+
+    Parameters
+    ----------
+    neighbor_index : torch.Tensor, shape (F, R, K)
+        Neighbours, -1 = none.
+
+    Returns
+    -------
+    torch.Tensor, shape (F, R, K), int64
+        Without -1.
+    """
+    n = neighbor_index.shape[1]
+    own = torch.arange(n, device=neighbor_index.device).view(1, n, 1)
+    return torch.where(neighbor_index < 0, own, neighbor_index)
 
 
 def compute_offset_index(

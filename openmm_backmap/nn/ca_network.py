@@ -17,6 +17,7 @@ from openmm_backmap.nn.ca_features import (
     compute_node_features,
     compute_offset_index,
     extend_trace,
+    fill_neighbors,
     same_segment,
 )
 from openmm_backmap.nn.torsion_heads import TorsionHeads
@@ -264,12 +265,13 @@ class CATrunk(nn.Module):
         sequence = sequence.unsqueeze(0).expand(n_frames, -1, -1)
         geometry = compute_node_features(ca, before, after, chain_index, sigma)
         h = self.node(torch.cat((sequence, geometry), dim=-1)).reshape(-1, self.width)
-        pair = compute_edge_features(ca, frames, neighbor_index, shift)
-        offset_index = compute_offset_index(chain_index, neighbor_index)
+        near = fill_neighbors(neighbor_index)
+        pair = compute_edge_features(ca, frames, near, shift)
+        offset_index = compute_offset_index(chain_index, near)
         pair = torch.cat((pair, self.offset_embedding(offset_index)), dim=-1)
         edge = self.encode_edges(pair.view(n_frames * n, k, -1))
         base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
-        flat = (neighbor_index.clamp(min=0) + base).reshape(-1)
+        flat = (near + base).reshape(-1)
         bias = (neighbor_index < 0).view(n_frames * n, k, 1).to(edge.dtype) * -1e4
         if self.stem is not None:
             h = self.stem(h, edge, flat, bias, ca, frames, shift)

@@ -21,6 +21,7 @@ from openmm_backmap.nn.ca_features import (
     compute_node_features,
     compute_offset_index,
     extend_trace,
+    fill_neighbors,
 )
 from openmm_backmap.nn.ca_network import embed_sequence
 from openmm_backmap.nn.e3_layers import E3Layer, E3Sizes, compute_harmonics
@@ -149,15 +150,16 @@ class VAETrunk(nn.Module):
         sequence = sequence.unsqueeze(0).expand(n_frames, -1, -1)
         geometry = compute_node_features(ca, before, after, chain_index, sigma)
         h = self.node(torch.cat((sequence, geometry), dim=-1)).reshape(-1, self.width)
-        pair = compute_edge_features(ca, frames, neighbor_index, shift)
-        offset_index = compute_offset_index(chain_index, neighbor_index)
+        near = fill_neighbors(neighbor_index)
+        pair = compute_edge_features(ca, frames, near, shift)
+        offset_index = compute_offset_index(chain_index, near)
         pair = torch.cat((pair, self.offset_embedding(offset_index)), dim=-1)
         base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
         rows = n_frames * n
         graph = BeadGraph(
             self.edge(pair.view(rows, k, -1)),
             compute_harmonics(compute_directions(ca, neighbor_index, shift)),
-            (neighbor_index.clamp(min=0) + base).reshape(-1),
+            (near + base).reshape(-1),
             (neighbor_index < 0).view(rows, k, 1).to(ca.dtype) * -1e4,
             frames.view(rows, 3, 3),
         )

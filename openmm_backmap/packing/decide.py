@@ -62,32 +62,41 @@ def choose_central(
     return risk.masked_fill(~allowed, float("inf")).argmin(1)
 
 
-def find_unsure(marginal: Tensor, n_frames: int, limit: float, reach: int) -> Tensor:
+def find_unsure(marginal: Tensor, follows: Tensor, limit: float, reach: int) -> Tensor:
     """Residues in stretches whose side chains nothing holds.
 
     Parameters
     ----------
     marginal : torch.Tensor, shape (G, C)
         Probabilities of the candidates of all residues, frame after frame.
-    n_frames : int
-        Frames.
+    follows : torch.Tensor, shape (G,), bool
+        Residues that are bonded to the one before.
     limit : float
         A stretch is unsure if its residues' likeliest candidates have less than
         this on average.
     reach : int
-        Residues on either side, in their order and across chain ends, that make a
-        stretch.
+        Residues of the segment on either side that make a stretch.
 
     Returns
     -------
     torch.Tensor, shape (G,), bool
         Such residues.
     """
-    likeliest = marginal.amax(1).view(n_frames, 1, -1)
-    both = torch.cat((likeliest, (likeliest > 0).to(likeliest.dtype)), 1)
-    # the padding adds nothing to either
-    mean = functional.avg_pool1d(both, 2 * reach + 1, 1, reach)
-    return (mean[:, 0] < limit * mean[:, 1]).flatten()
+    likeliest = marginal.amax(1)
+    n = likeliest.size(0)
+    number = torch.arange(n, device=marginal.device)
+    first = torch.where(follows, torch.zeros_like(number), number).cummax(0)[0]
+    ends = torch.ones_like(follows)
+    ends[:-1] = ~follows[1:]
+    last = torch.where(ends, number, torch.full_like(number, n))
+    last = last.flip(0).cummin(0)[0].flip(0)
+    low = torch.maximum(number - reach, first)
+    high = torch.minimum(number + reach, last) + 1
+    # double: the sums of all residues before are taken off again
+    both = torch.stack((likeliest, (likeliest > 0).to(likeliest.dtype))).double()
+    sums = functional.pad(both.cumsum(1), (1, 0))
+    found = sums.index_select(1, high) - sums.index_select(1, low)
+    return found[0] < limit * found[1]
 
 
 def sum_agreeing(

@@ -46,7 +46,7 @@ def settle_frames(
     period = tables.chi_period.index_select(0, state.kind)
     if noise is None:
         unsure = find_unsure(
-            marginal, state.bonded.size(0), settings.unsure_limit, settings.unsure_reach
+            marginal, state.near.follows, settings.unsure_limit, settings.unsure_reach
         )
         choice = choose_central(
             marginal, state.built, candidates.index, settings.choice_floor, unsure

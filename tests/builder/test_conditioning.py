@@ -1,6 +1,7 @@
 """Projection brings odd CA traces into range and leaves good ones alone."""
 
 import numpy as np
+import pytest
 import torch
 
 from openmm_backmap.builder.conditioning import find_cis, project_ca
@@ -97,3 +98,40 @@ def test_the_straight_angles_of_a_random_chain_are_bent(rng) -> None:
     assert (across(fixed) > 0.738).float().mean() < 0.02
     assert bond.min() > 0.365
     assert bond.max() < 0.395
+
+
+def test_the_cis_units_of_a_segment_are_its_own_affair() -> None:
+    # the first and the last unit of the second of two segments
+    kind = torch.full((13,), CODES.index("A"))
+    kind[[8, 12]] = CODES.index("P")
+    segment = torch.tensor([0] * 7 + [1] * 6)
+    bond = torch.full((13,), 0.38)
+    bond[[8, 12]] = 0.295
+    ca = torch.zeros(1, 13, 3)
+    ca[0, :, 0] = bond.cumsum(0)
+    ca[0, 7:, 1] = 3.0
+    assert find_cis(ca, kind, segment).nonzero().tolist() == [[0, 7], [0, 11]]
+    # a stretched bond two units away, in the first segment or round the circle
+    for end, step in ((6, 0.05), (0, -0.05)):
+        moved = ca.clone()
+        moved[0, end, 0] += step
+        assert find_cis(moved, kind, segment).nonzero().tolist() == [[0, 7], [0, 11]]
+    # and one in its own
+    ca[0, 10:, 0] += 0.05
+    assert not find_cis(ca, kind, segment).any()
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0, 0), (0, 0, 1.0), (1.0, 1, 1)])
+def test_a_trace_on_a_line_leaves_it(direction: tuple[float, float, float]) -> None:
+    axis = torch.tensor(direction) / torch.tensor(direction).norm()
+    ca = (torch.arange(30).view(1, -1, 1) * 0.38) * axis
+    ca[0, 15:] += 5.0
+    kind = torch.zeros(30, dtype=torch.long)
+    segment = torch.tensor([0] * 15 + [1] * 15)
+    fixed = project_ca(ca, kind, segment)
+    for part in (fixed[:, :15], fixed[:, 15:]):
+        angle = torch.rad2deg(compute_angle(part[:, :-2], part[:, 1:-1], part[:, 2:]))
+        bond = compute_distance(part[:, 1:], part[:, :-1])
+        # 1-3 distances of 7.35 A are 151 degrees
+        assert bool((angle < 155.0).all())
+        assert bool(((bond > 0.36) & (bond < 0.40)).all())

@@ -68,10 +68,15 @@ def test_stretches_are_unsure_frame_by_frame() -> None:
     likeliest[0, 20:] = 0.3
     likeliest[:, ::4] = 0.0
     marginal = torch.stack((likeliest, 0.1 * likeliest), -1).view(80, 2)
-    unsure = find_unsure(marginal, 2, 0.6, 8).view(2, 40)
+    follows = torch.arange(80) % 40 != 0
+    unsure = find_unsure(marginal, follows, 0.6, 8).view(2, 40)
     assert not unsure[0, :18].any() and unsure[0, 22:].all()
     assert not unsure[1].any()
-    assert not find_unsure(marginal, 2, 0.0, 8).any()
+    assert not find_unsure(marginal, follows, 0.0, 8).any()
+    # what is sure on the other side of a chain end does not count
+    follows[20] = False
+    cut = find_unsure(marginal, follows, 0.6, 8).view(2, 40)
+    assert not cut[0, :20].any() and cut[0, 20:].all() and not cut[1].any()
 
 
 def test_confidence_adds_up_what_agrees_in_chi1_and_chi2() -> None:
