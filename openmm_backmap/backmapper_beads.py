@@ -43,7 +43,8 @@ def look_at_trajectory(
     -------
     CGTopology or None
         `current` where the trajectory says the same; None if it has no frames, or
-        none of these beads.
+        none of these beads. Where it has other chain ends, which would change the
+        atoms, that is told, and `current` stays.
     """
     first = next(iter(read_cg_frames(path, top, stop=LOOKED_AT, chunk=LOOKED_AT)), ())
     if not first or any(len(frame.positions) != current.n_beads for frame in first):
@@ -51,6 +52,16 @@ def look_at_trajectory(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BackmapWarning)
         found = read(first)
+    if not np.array_equal(found.chain_index, current.chain_index):
+        warnings.warn(
+            f"{len(current.chain_id)} chains by the topology's positions, "
+            f"{len(found.chain_id)} by those of the trajectory {path}: they stay as "
+            "the topology has them. Give frames= to from_topology to have them as the "
+            "trajectory has them",
+            BackmapWarning,
+            stacklevel=4,
+        )
+        return current
     same = np.array_equal(found.bead_index, current.bead_index)
     if same and found.mapping == current.mapping:
         return current

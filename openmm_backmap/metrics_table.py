@@ -1,5 +1,6 @@
 """A CSV with one row for each structure that was written."""
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from openmm_backmap.frames import AtomFrame
 from openmm_backmap.line_file import LineFile
 from openmm_backmap.metrics.summary import FRAME_METRICS, FrameChecker
 
-__all__ = ["COLUMNS", "MetricsTable", "compute_rows"]
+__all__ = ["COLUMNS", "MetricsTable", "compute_rows", "has_structures"]
 
 COLUMNS = (
     "step",
@@ -76,6 +77,25 @@ def compute_rows(
     return rows
 
 
+def has_structures(path: Path) -> bool:
+    """Whether a table has a row of a structure that was made.
+
+    Parameters
+    ----------
+    path : Path
+        The table; there may be none.
+
+    Returns
+    -------
+    bool
+        False if there are no rows, or only of frames that failed.
+    """
+    if not path.exists():
+        return False
+    with open(path, newline="", errors="replace") as file:
+        return any(row.get("status") == "ok" for row in csv.DictReader(file))
+
+
 class MetricsTable:
     """Write metrics rows to a CSV, and continue after a crash.
 
@@ -127,7 +147,8 @@ class MetricsTable:
             If the disk refuses.
         """
         text = "".join(
-            ",".join(_format(row.get(name)) for name in COLUMNS) + "\n" for row in rows
+            ",".join(_format(name, row.get(name)) for name in COLUMNS) + "\n"
+            for row in rows
         )
         try:
             if self._file is None:
@@ -175,10 +196,10 @@ class MetricsTable:
         self._file.cut(kept)
 
 
-def _format(value: Any) -> str:
-    """Write a cell: numbers short, text without commas."""
+def _format(name: str, value: Any) -> str:
+    """Write a cell: numbers short, times to the femtosecond, text without commas."""
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
-        return f"{value:.6g}"
+        return f"{value:.{15 if name == 'time_ps' else 6}g}"
     return str(value).replace(",", ";").replace("\n", " ")

@@ -1,6 +1,7 @@
 """Minimizer: relax all-atom frames with ff14SB in one reused Context."""
 
 import os
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -170,6 +171,8 @@ class Minimizer:
         self._soft_context: openmm.Context | None = None
         mass = [self._system.getParticleMass(k)._value for k in range(self.n_atoms)]
         self._is_heavy = np.array(mass) > 2.0
+        # two reporters may share one: OpenMM's minimizer does not wait for itself
+        self._lock = threading.RLock()
 
     @property
     def n_atoms(self) -> int:
@@ -194,8 +197,9 @@ class Minimizer:
         float
             Energy in kJ/mol; nan if it cannot be computed.
         """
-        self._context.setPositions(np.asarray(positions, np.float64))
-        return self._energy()
+        with self._lock:
+            self._context.setPositions(np.asarray(positions, np.float64))
+            return self._energy()
 
     def minimize(self, frame: AtomFrame) -> MinimizationResult:
         """Minimize one frame.
@@ -231,7 +235,8 @@ class Minimizer:
             message = f"{int((~np.isfinite(came)).any(1).sum())} atoms are not finite"
         else:
             try:
-                before, after, positions = self._relax(came, counter)
+                with self._lock:
+                    before, after, positions = self._relax(came, counter)
             except openmm.OpenMMException as error:
                 message = str(error)
             if not message and not np.isfinite([after, *positions.ravel()]).all():

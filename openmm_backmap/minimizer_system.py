@@ -55,7 +55,8 @@ def create_system(
     Raises
     ------
     InputError
-        If the solvent is unknown or the topology has no hydrogens.
+        If the solvent is unknown, the topology has no hydrogens, or a chain is a
+        single residue, for which the force field has no parameters.
     """
     if solvent not in SOLVENTS:
         raise InputError(f"solvent={solvent!r}: give one of {', '.join(SOLVENTS)}")
@@ -74,6 +75,7 @@ def create_system(
         options["nonbondedMethod"] = app.CutoffNonPeriodic
         length = float(strip_unit(cutoff, unit.nanometer))
         options["nonbondedCutoff"] = length * unit.nanometer
+    _check_lengths(atom_topology)
     system = app.ForceField(*files).createSystem(
         atom_topology.topology, constraints=None, rigidWater=False, **options
     )
@@ -85,6 +87,19 @@ def create_system(
             system.removeForce(k)
             system.addForce(fast)
     return system
+
+
+def _check_lengths(atom_topology: AtomTopology) -> None:
+    """Refuse chains of one residue, which is N- and C-terminal at once."""
+    for chain in atom_topology.topology.chains():
+        residues = list(chain.residues())
+        if len(residues) == 1:
+            raise InputError(
+                f"chain {chain.id} is one residue ({residues[0].name} "
+                f"{residues[0].id}): ff14SB has no single amino acids, so there is no "
+                "force field for it. Leave the chain out (chains=, atomSubset=), or "
+                "do without minimization"
+            )
 
 
 def create_simulation(

@@ -2,13 +2,15 @@
 
 Beside ``aa.xtc`` stands ``aa.xtc.journal``, a text file.  Its first line says
 what the trajectory holds (atoms, topology hash, model, seed); each further
-line lists, after a batch was written, the steps of its frames.  After a kill
+line lists, after a batch was written, the steps of its frames, and may say how
+many of those before it were kept.  After a kill
 the trajectory is cut back to what the journal lists, so it can be continued
 without a frame twice, in a format that stores no steps, too.
 """
 
 import contextlib
 import json
+import mmap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,12 +24,19 @@ from openmm_backmap.frames import AtomFrame
 from openmm_backmap.line_file import LineFile
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.paths import check_absent, check_folder
-from openmm_backmap.trajectory import choose_topology_suffix, open_writer
+from openmm_backmap.trajectory import (
+    FILE_MARKS,
+    FRAME_ENDS,
+    check_holds,
+    choose_topology_suffix,
+    open_writer,
+)
 
 __all__ = [
     "JOURNAL_VERSION",
     "TrajectoryOutput",
     "choose_topology_path",
+    "is_own_topology",
     "journal_path",
     "write_topology",
 ]
@@ -36,7 +45,7 @@ JOURNAL_VERSION = 1
 """Version of the journal's layout. 1: JSON lines, the first one a header."""
 
 _APPENDABLE = (".dcd", ".xtc")
-_MAX_PDB_NM = 900.0
+_MAX_TOPOLOGY_NM = 99.0
 
 
 def journal_path(path: Path | str) -> Path:
@@ -81,6 +90,8 @@ class TrajectoryOutput:
         Structures in the file.
     last_step : int or None
         Step of the last one; None if there is none.
+    resumed_step : int or None
+        `last_step` of the file that is continued; None for a new one.
 
     Raises
     ------
@@ -103,6 +114,7 @@ class TrajectoryOutput:
         self.path = Path(path)
         self.n_frames = 0
         self.last_step: int | None = None
+        self.resumed_step: int | None = None
         self._topology = atom_topology
         self._samples = samples
         self._writer: Any = None
@@ -114,6 +126,15 @@ class TrajectoryOutput:
             **(note or {}),
         }
         check_folder(self.path)
+        check_holds(self.path, atom_topology.topology)
+        if samples > 1 and self.path.suffix.lower() == ".dcd":
+            warnings.warn(
+                f"{self.path}: DCD holds no steps, so the {samples} samples of a frame "
+                "are read as frames of their own, and times from it are wrong; write "
+                "XTC to have them right",
+                BackmapWarning,
+                stacklevel=5,
+            )
         if not (append or overwrite):
             check_absent(self.path)
         self._journal: LineFile | None = LineFile(
@@ -122,6 +143,7 @@ class TrajectoryOutput:
         try:
             if append:
                 self._continue()
+                self.resumed_step = self.last_step
         except BaseException:
             self.close()
             raise
@@ -171,9 +193,8 @@ class TrajectoryOutput:
         """
         if n_frames >= self.n_frames:
             return
-        lines = self._journal.read_lines()
-        steps = [step for line in lines[1:] for step in self._parse(line)["steps"]]
-        self._keep(lines[0], steps[:n_frames])
+        steps = self._list_steps(self._journal.read_lines())
+        self._keep(steps[:n_frames])
 
     def close(self) -> None:
         """Finish the file and let others write it; may be called twice."""
@@ -225,7 +246,7 @@ class TrajectoryOutput:
         """Read the journal and cut the trajectory back to its last whole step."""
         lines = self._journal.read_lines()
         has_content = self.path.exists() and self.path.stat().st_size > 0
-        steps = [step for line in lines[1:] for step in self._parse(line)["steps"]]
+        steps = self._list_steps(lines)
         journal = self._journal.path
         if not has_content:
             if steps:
@@ -253,19 +274,27 @@ class TrajectoryOutput:
         # all samples of a step or none
         n_frames -= n_frames % self._samples
         if n_frames < len(steps):
-            self._keep(lines[0], steps[:n_frames])
+            self._keep(steps[:n_frames])
         else:
             self.n_frames, self.last_step = n_frames, steps[-1]
             self._writer.truncate(n_frames, self.last_step)
 
-    def _keep(self, header: bytes, steps: list[int]) -> None:
+    def _list_steps(self, lines: Sequence[bytes]) -> list[int]:
+        """Steps of the structures that the lines of a journal leave."""
+        steps: list[int] = []
+        for line in lines[1:]:
+            values = self._parse(line)
+            del steps[values.get("keep", len(steps)) :]
+            steps += values["steps"]
+        return steps
+
+    def _keep(self, steps: list[int]) -> None:
         """Keep the first structures, in the file and in the journal."""
         self.n_frames = len(steps)
         self.last_step = steps[-1] if steps else None
         self._writer.truncate(self.n_frames, self.last_step)
-        self._journal.cut(len(header))
-        if steps:
-            self._note({"steps": steps})
+        # one line more, and none less: a kill leaves the one or the other
+        self._note({"steps": [], "keep": len(steps)})
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         """Read a line of the journal."""
@@ -323,6 +352,35 @@ def choose_topology_path(path: Path, atom_topology: AtomTopology) -> Path | None
     return path.with_suffix(choose_topology_suffix(atom_topology.topology))
 
 
+def is_own_topology(path: Path) -> bool:
+    """Whether a file is a topology that this package has written.
+
+    Parameters
+    ----------
+    path : Path
+        The file; there may be none.
+
+    Returns
+    -------
+    bool
+        False for other files, and for trajectories of several frames.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        is_own = any(text.find(mark, 0, 400) >= 0 for mark in FILE_MARKS)
+        ends = [text.find(end) for end in FRAME_ENDS]
+        is_one = all(
+            text.find(end, at + 1) < 0
+            for end, at in zip(FRAME_ENDS, ends, strict=True)
+            if at >= 0
+        )
+    return is_own and is_one
+
+
 def write_topology(path: Path, atom_topology: AtomTopology, frame: AtomFrame) -> None:
     """Write the all-atom topology with the positions of one frame.
 
@@ -335,8 +393,8 @@ def write_topology(path: Path, atom_topology: AtomTopology, frame: AtomFrame) ->
     frame : AtomFrame
         The positions; moved to the origin where columns would not hold them.
     """
-    if np.abs(frame.positions).max(initial=0.0) > _MAX_PDB_NM:
-        frame = replace(frame, positions=frame.positions - frame.positions.mean(0))
+    if np.abs(frame.positions).max(initial=0.0) > _MAX_TOPOLOGY_NM:
+        frame = replace(frame, positions=frame.positions - frame.positions.min(0))
     with open_writer(path, atom_topology.with_box(frame.box), overwrite=True) as writer:
         writer.write(frame)
 

@@ -63,6 +63,16 @@ class Pipeline:
         Whether frames up to the last step of an output are left out of it.
     callback : callable, optional
         Called with each AtomFrame after it was written.
+
+    Attributes
+    ----------
+    failures : list of Failure
+        What went wrong so far.
+    n_told : int
+        So many of them the user knows of.
+    n_frames, n_failed, n_skipped : int
+        Frames written, failed, and left out because a file that is continued has
+        them.
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class Pipeline:
             has_metrics=metrics is not None,
         )
         self.failures: list[Failure] = []
+        self.n_told = 0
         self.n_frames = 0
         self.n_failed = 0
         self.n_skipped = 0
@@ -210,5 +221,5 @@ class Pipeline:
 
 
 def _holds(output: TrajectoryOutput, step: int) -> bool:
-    """Whether an output has a step already."""
-    return output.last_step is not None and step <= output.last_step
+    """Whether an output has a step from before a restart."""
+    return output.resumed_step is not None and step <= output.resumed_step

@@ -1,8 +1,10 @@
 """An OpenMM reporter that writes a running CG simulation in all atoms."""
 
+import os
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,7 +56,9 @@ class BackmapReporter:
     device : str, optional
         Where the model runs: "auto", "cpu", "cuda", "cuda:1", ...
     seed : int, optional
-        Seed of the samples.  The same seed and step give the same atoms.
+        Seed of the samples.  The same seed and step give the same atoms, but for
+        rounding: it depends on how many frames share a pass, and now and then
+        turns a side chain of a sample that stood on the edge.
     samples : int, optional
         Structures drawn for each frame, one after the other in the file.  If
         None, one: the most probable.
@@ -66,21 +70,24 @@ class BackmapReporter:
         name of `file`.
     minimizeInterval : int, optional
         Steps between frames that are minimized, a multiple of
-        `reportInterval`.  If None, all of them.
+        `reportInterval`.  If None, all of them; without `minimize` it means nothing.
     metricsFile : str or Path, optional
         CSV with a row of checks for each structure.  If None, there is none.
     topologyFile : str or Path, optional
         Where the all-atom topology goes.  If None, beside `file`.
     append : bool, optional
         Whether the file of an earlier run is continued: frames that it holds
-        already are skipped.  Where there is no file, a new one begins.
+        already are skipped.  Where there is no file, a new one begins; files of
+        others are not replaced then either.  Call `flush` before each checkpoint,
+        or frames that wait when the run is killed are missing after a restart.
     overwrite : bool, optional
         Whether existing files are replaced.  Otherwise they are refused.
     enforcePeriodicBox : bool, optional
         Whether whole chains are moved into the box.  Otherwise they stay
         where the simulation has them; chains are made whole in either case.
     atomSubset : sequence of int, optional
-        Particles of the CG topology to backmap.  If None, all protein beads.
+        Particles of the CG topology to backmap, or whether each is wanted (bool).
+        If None, all protein beads.
     chains : sequence of str, optional
         Ids of the chains to backmap.  If None, all.
     sequence : str, list of str or Path, optional
@@ -119,7 +126,8 @@ class BackmapReporter:
         next report or at `close`; "continue" warns once and goes on.  Frames
         before and after it are written in either case.
     callback : callable, optional
-        Called with each AtomFrame after it was written, in the worker.
+        Called with each AtomFrame after it was written, in the worker; `flush` and
+        `close` cannot be called there.
 
     Examples
     --------
@@ -166,7 +174,7 @@ class BackmapReporter:
         callback: Callable[[AtomFrame], None] | None = None,
     ) -> None:
         self._closed = True  # until the arguments are known to be good
-        file = Path(file)
+        file = _fix_path(file)
         if minimizedFile is None and minimize:
             minimizedFile = file.with_stem(file.stem + "_minimized")
         self._settings = ReporterSettings(
@@ -174,10 +182,12 @@ class BackmapReporter:
             interval=check_positive("reportInterval", reportInterval),
             samples=samples,
             minimize=minimize or minimizedFile is not None,
-            minimize_interval=minimizeInterval or reportInterval,
-            minimized_file=None if minimizedFile is None else Path(minimizedFile),
-            metrics_file=None if metricsFile is None else Path(metricsFile),
-            topology_file=None if topologyFile is None else Path(topologyFile),
+            minimize_interval=(
+                reportInterval if minimizeInterval is None else minimizeInterval
+            ),
+            minimized_file=_fix_path(minimizedFile),
+            metrics_file=_fix_path(metricsFile),
+            topology_file=_fix_path(topologyFile),
             append=append,
             overwrite=overwrite,
             atom_subset=atomSubset,
@@ -202,14 +212,13 @@ class BackmapReporter:
         self._background = background
         self._queue_size = check_positive("queueSize", queueSize)
         self._queue_policy = check_choice("queuePolicy", queuePolicy, _POLICIES)
-        if not maxDelay >= 0.0:
+        if not isinstance(maxDelay, int | float) or not maxDelay >= 0.0:
             raise InputError(f"maxDelay: {maxDelay!r} came, wanted 0 s or more")
         self._max_delay = float(maxDelay)
         self._on_error = check_choice("onError", onError, ("stop", "continue"))
         self._pipeline: Any = None
         self._worker: FrameWorker | None = None
         self._finalizer: Any = None
-        self._n_told = 0
         self._has_warned = False
         self._closed = False
 
@@ -284,12 +293,15 @@ class BackmapReporter:
         """
         if self._closed:
             return
-        self._closed = True
         if self._finalizer is None:
+            self._closed = True
             return
+        if self._worker is not None:
+            self._worker.close()
+        self._closed = True
         self._finalizer.detach()
-        _shut_down(self._worker, self._pipeline)
-        self._tell_counts()
+        self._pipeline.close()
+        _warn_of_counts(self._worker, self._pipeline)
         self._tell()
 
     def __enter__(self) -> "BackmapReporter":
@@ -350,17 +362,15 @@ class BackmapReporter:
                 niceness=_NICENESS,
             )
         # also at interpreter exit, for those who forget close()
-        self._finalizer = weakref.finalize(
-            self, _shut_down, self._worker, self._pipeline
-        )
+        self._finalizer = weakref.finalize(self, _finish, self._worker, self._pipeline)
 
     def _tell(self) -> None:
         """Bring what failed to the user: raise it, or warn once."""
         if self._worker is not None and self._worker.error is not None:
             error, self._worker.error = self._worker.error, None
             raise BackmapError(f"the worker of the reporter failed: {error}") from error
-        failures = self._pipeline.failures[self._n_told :]
-        self._n_told += len(failures)
+        failures = self._pipeline.failures[self._pipeline.n_told :]
+        self._pipeline.n_told += len(failures)
         if not failures:
             return
         error = failures[0].error
@@ -374,20 +384,44 @@ class BackmapReporter:
                 stacklevel=3,
             )
 
-    def _tell_counts(self) -> None:
-        """Say at the end how many frames are missing."""
-        file, written = self._settings.file, self.nFrames
-        for count, word in ((self.nFailed, "failed"), (self.nDropped, "were dropped")):
-            if count:
-                warnings.warn(
-                    f"{file}: {count} frames {word}, {written} were written",
-                    BackmapWarning,
-                    stacklevel=3,
-                )
+
+def _fix_path(path: str | Path | None) -> Path | None:
+    """Where a file is now, wherever the program changes to later."""
+    return None if path is None else Path(os.path.abspath(path))
 
 
-def _shut_down(worker: FrameWorker | None, pipeline: Any) -> None:
-    """Drain the worker and close the files; also runs at interpreter exit."""
-    if worker is not None:
-        worker.close()
+def _warn_of_counts(worker: FrameWorker | None, pipeline: Any) -> None:
+    """Say at the end how many frames are missing."""
+    n_dropped = 0 if worker is None else worker.n_dropped
+    for count, word in ((pipeline.n_failed, "failed"), (n_dropped, "were dropped")):
+        if count:
+            warnings.warn(
+                f"{pipeline.output.path}: {count} frames {word}, {pipeline.n_frames} "
+                "were written",
+                BackmapWarning,
+                stacklevel=4,
+            )
+
+
+def _finish(worker: FrameWorker | None, pipeline: Any) -> None:
+    """Write what waits when nobody has called close, and say what went wrong."""
+    if worker is None:
+        _close_and_warn(worker, pipeline)
+    else:
+        worker.close_from(partial(_close_and_warn, worker, pipeline))
+
+
+def _close_and_warn(worker: FrameWorker | None, pipeline: Any) -> None:
+    """Close the files and say what nobody has been told."""
     pipeline.close()
+    _warn_of_counts(worker, pipeline)
+    errors = [failure.error for failure in pipeline.failures[pipeline.n_told :]]
+    if worker is not None and worker.error is not None:
+        errors.insert(0, worker.error)
+    if errors:
+        warnings.warn(
+            f"{errors[0]}; found after the last report: call close() at the end, or "
+            "use with, to have it raised",
+            BackmapWarning,
+            stacklevel=2,
+        )

@@ -1,5 +1,6 @@
 """What a reporter needs: its settings, checked, and the open pipeline."""
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,9 @@ from openmm_backmap.paths import check_absent, check_folder
 
 if TYPE_CHECKING:
     from openmm_backmap.backmapper import Backmapper
+    from openmm_backmap.mapping.atom_topology import AtomTopology
     from openmm_backmap.minimizer import Minimizer
+    from openmm_backmap.output import TrajectoryOutput
     from openmm_backmap.pipeline import Pipeline
 
 __all__ = [
@@ -28,6 +31,9 @@ __all__ = [
 
 FORMATS = (".dcd", ".xtc", ".pdb", ".cif")
 """Suffixes a trajectory may have."""
+
+TOPOLOGY_FORMATS = (".pdb", ".cif")
+"""Suffixes a topology file may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,8 @@ class ReporterSettings:
         check_positive("minimizeInterval", self.minimize_interval)
         if self.samples is not None:
             check_positive("samples", self.samples)
+        if self.callback is not None and not callable(self.callback):
+            raise InputError(f"callback: {self.callback!r} came, wanted a function")
         if self.append and self.overwrite:
             raise InputError("append and overwrite were both asked for; choose one")
         if self.minimize_interval % self.interval:
@@ -86,12 +94,6 @@ class ReporterSettings:
 
     def _check_files(self) -> None:
         """Refuse names that cannot be written."""
-        for path in (self.file, self.minimized_file):
-            if path is not None and path.suffix.lower() not in FORMATS:
-                raise InputError(
-                    f"{path}: unknown format {path.suffix!r}, wanted one of "
-                    f"{', '.join(FORMATS)}"
-                )
         names = [
             path
             for path in (
@@ -106,6 +108,16 @@ class ReporterSettings:
             raise InputError(
                 f"two outputs have one name: {', '.join(str(n) for n in names)}"
             )
+        for path, formats in (
+            (self.file, FORMATS),
+            (self.minimized_file, FORMATS),
+            (self.topology_file, TOPOLOGY_FORMATS),
+        ):
+            if path is not None and path.suffix.lower() not in formats:
+                raise InputError(
+                    f"{path}: unknown format {path.suffix!r}, wanted one of "
+                    f"{', '.join(formats)}"
+                )
         for path in names:
             check_folder(path)
             if not (self.append or self.overwrite):
@@ -185,36 +197,22 @@ def open_pipeline(
         Takes frames.
     """
     from openmm_backmap.metrics_table import MetricsTable
-    from openmm_backmap.output import TrajectoryOutput, choose_topology_path
+    from openmm_backmap.output import journal_path
     from openmm_backmap.pipeline import Pipeline
 
     topology = backmapper.atom_topology
-    topology_file = settings.topology_file
-    if topology_file is None:
-        topology_file = choose_topology_path(settings.file, topology)
-        if topology_file is not None and not (settings.append or settings.overwrite):
-            check_absent(topology_file)
     minimizer = make_minimizer(
         settings.minimize, topology, settings.model_options.get("threads")
     )
-    outputs: list[TrajectoryOutput] = []
+    topology_file = _choose_topology_file(settings, topology)
+    # a run that was killed leaves its journal, even an empty one
+    is_new = not journal_path(settings.file).exists()
+    outputs = _open_outputs(settings, backmapper)
+    last_step = outputs[0].last_step
+    metrics = None
     try:
-        for path in (settings.file, settings.minimized_file):
-            if path is None:
-                continue
-            note = {"model": backmapper.engine.metadata.name, "seed": backmapper.seed}
-            outputs.append(
-                TrajectoryOutput(
-                    path,
-                    topology,
-                    append=settings.append,
-                    overwrite=settings.overwrite,
-                    samples=settings.samples or 1,
-                    note=note,
-                )
-            )
-        last_step = outputs[0].last_step
-        metrics = None
+        if last_step is None:
+            _check_others(settings, topology_file, is_new)
         if settings.metrics_file is not None:
             metrics = MetricsTable(
                 settings.metrics_file, append=settings.append, last_step=last_step
@@ -223,13 +221,7 @@ def open_pipeline(
         for output in outputs:
             output.close()
         raise
-    if last_step is not None and step < last_step:
-        warnings.warn(
-            f"{settings.file}: holds frames up to step {last_step} already; frames "
-            f"from step {step} to there are skipped",
-            BackmapWarning,
-            stacklevel=5,
-        )
+    _warn_of_restart(settings, step, last_step)
     if last_step is not None and topology_file is not None and topology_file.exists():
         topology_file = None
     return Pipeline(
@@ -244,6 +236,95 @@ def open_pipeline(
         skip_written=settings.append,
         callback=settings.callback,
     )
+
+
+def _choose_topology_file(
+    settings: ReporterSettings, topology: "AtomTopology"
+) -> Path | None:
+    """Where the all-atom topology goes, if it fits there."""
+    from openmm_backmap.output import choose_topology_path
+    from openmm_backmap.trajectory import check_holds
+
+    path = settings.topology_file
+    if path is None:
+        path = choose_topology_path(settings.file, topology)
+        if path is not None and not (settings.append or settings.overwrite):
+            check_absent(path)
+    else:
+        check_holds(path, topology.topology)
+    return path
+
+
+def _open_outputs(
+    settings: ReporterSettings, backmapper: "Backmapper"
+) -> "list[TrajectoryOutput]":
+    """Open the trajectories, both or none."""
+    from openmm_backmap.output import TrajectoryOutput
+
+    note = {"model": backmapper.engine.metadata.name, "seed": backmapper.seed}
+    outputs: list[TrajectoryOutput] = []
+    try:
+        for path in (settings.file, settings.minimized_file):
+            if path is None:
+                continue
+            outputs.append(
+                TrajectoryOutput(
+                    path,
+                    backmapper.atom_topology,
+                    append=settings.append,
+                    overwrite=settings.overwrite,
+                    samples=settings.samples or 1,
+                    note=note,
+                )
+            )
+    except BaseException:
+        for output in outputs:
+            output.close()
+        raise
+    return outputs
+
+
+def _check_others(
+    settings: ReporterSettings, topology_file: Path | None, is_new: bool
+) -> None:
+    """Refuse to replace files that do not belong to a trajectory yet to begin."""
+    from openmm_backmap.metrics_table import has_structures
+    from openmm_backmap.output import is_own_topology
+
+    if not settings.append:
+        return
+    if topology_file is not None and not is_own_topology(topology_file):
+        check_absent(topology_file, "overwrite=True")
+    metrics_file = settings.metrics_file
+    if is_new and metrics_file is not None and has_structures(metrics_file):
+        raise InputError(
+            f"{metrics_file}: holds rows of another trajectory, as {settings.file} "
+            "does not exist yet; choose another name or remove it"
+        )
+
+
+def _warn_of_restart(
+    settings: ReporterSettings, step: int, last_step: int | None
+) -> None:
+    """Say which frames are skipped, or missing, where a run goes on."""
+    if last_step is None:
+        return
+    text = ""
+    if step < last_step:
+        text = f"frames from step {step} to there are skipped"
+    elif step - last_step > settings.interval:
+        text = (
+            f"the run goes on at step {step}, so those in between are missing. Restart "
+            "from an older checkpoint, or call flush() before each one"
+        )
+        if settings.file.suffix.lower() == ".dcd":
+            text += "; DCD holds no steps, so times read from it are wrong from here on"
+    if text:
+        warnings.warn(
+            f"{settings.file}: holds frames up to step {last_step} already; {text}",
+            BackmapWarning,
+            stacklevel=6,
+        )
 
 
 def make_minimizer(
@@ -272,6 +353,13 @@ def make_minimizer(
     if minimize is True:
         return Minimizer(topology, threads=threads)
     if isinstance(minimize, Mapping):
+        known = inspect.signature(Minimizer).parameters
+        for name in minimize:
+            if name not in known:
+                raise InputError(
+                    f"minimize: {name!r} is no argument of Minimizer, wanted "
+                    f"{', '.join(list(known)[1:])}"
+                )
         return Minimizer(topology, **{"threads": threads, **minimize})
     if not isinstance(minimize, Minimizer):
         raise InputError(

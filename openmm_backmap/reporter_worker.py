@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from openmm_backmap.errors import InputError
 from openmm_backmap.frames import CGFrame
 
 __all__ = ["FrameWorker"]
@@ -57,6 +58,7 @@ class FrameWorker:
         self.n_dropped = 0
         self.error: BaseException | None = None
         self._process = process
+        self._finish: Callable[[], None] | None = None
         self._queue_size = queue_size
         self._is_blocking = policy == "block"
         self._batch = batch
@@ -113,7 +115,14 @@ class FrameWorker:
         return True
 
     def flush(self) -> None:
-        """Wait until every frame that was put is written."""
+        """Wait until every frame that was put is written.
+
+        Raises
+        ------
+        InputError
+            If the thread itself asks, as it would wait for ever.
+        """
+        self._refuse_own_thread("flush")
         with self._changed:
             self._n_hurried += 1
             self._changed.notify_all()
@@ -122,12 +131,45 @@ class FrameWorker:
             self._n_hurried -= 1
 
     def close(self) -> None:
-        """Finish all frames and end the thread; may be called twice."""
+        """Finish all frames and end the thread; may be called twice.
+
+        Raises
+        ------
+        InputError
+            If the thread itself asks.
+        """
+        self._refuse_own_thread("close")
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         while self._thread.is_alive():
             self._thread.join(0.2)
+
+    def close_from(self, finish: Callable[[], None]) -> None:
+        """Finish all frames, end the thread, then call `finish`.
+
+        The thread itself may ask, where it happens to collect a reporter that
+        nobody closed; then it does all that when it comes to its end.
+
+        Parameters
+        ----------
+        finish : callable
+            Called once.
+        """
+        if threading.current_thread() is not self._thread:
+            self.close()
+            finish()
+            return
+        self._finish = finish
+        self._closing = True
+
+    def _refuse_own_thread(self, name: str) -> None:
+        """A callback runs in the thread, which cannot wait for itself."""
+        if threading.current_thread() is self._thread:
+            raise InputError(
+                f"{name} was called in the callback of the reporter, which cannot wait "
+                "for itself; call it beside simulation.step"
+            )
 
     def _run(self) -> None:
         """Take what waits, a batch at a time, until closed and empty."""
@@ -137,7 +179,7 @@ class FrameWorker:
                 while not self._waiting and not self._closing:
                     self._changed.wait()
                 if not self._waiting:
-                    return
+                    break
                 self._await_more()
                 n_frames = min(self._batch, len(self._waiting))
                 frames = [self._waiting.popleft()[1] for _ in range(n_frames)]
@@ -150,6 +192,8 @@ class FrameWorker:
             with self._changed:
                 self._n_busy = 0
                 self._changed.notify_all()
+        if self._finish is not None:
+            self._finish()
 
     def _await_more(self) -> None:
         """Let a batch grow for a while; somebody who waits for it ends that."""

@@ -67,3 +67,10 @@ def test_a_table_of_something_else_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="not those of a metrics table"):
         MetricsTable(tmp_path / "a.csv", append=True, last_step=5)
     assert (tmp_path / "a.csv").read_text() == "x,y\n1,2\n"
+
+
+def test_times_of_long_runs_are_whole(tmp_path) -> None:
+    table = MetricsTable(tmp_path / "a.csv")
+    table.write([{"step": 1, "time_ps": 2_000_001.0}, {"step": 2, "time_ps": 0.1}])
+    table.close()
+    assert [row["time_ps"] for row in read(tmp_path / "a.csv")] == ["2000001", "0.1"]

@@ -1,5 +1,6 @@
 """Minimizer: lower energy, small moves, no exception, nobody disturbed."""
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -386,3 +387,22 @@ def test_a_cis_peptide_stays_cis_and_the_others_trans(piece: SimpleNamespace) ->
         energies.append(context.getState(getEnergy=True).getPotentialEnergy()._value)
     assert energies[0] < 1.0
     assert energies[1] > 300.0 * 0.8**2  # that of 90 degrees
+
+
+def test_two_threads_may_share_a_minimizer(piece: SimpleNamespace) -> None:
+    minimizer = Minimizer(piece.topology, maxIterations=20, platform="CPU", threads=1)
+    wanted = minimizer.minimize(piece.frame).energy_after
+    found: list[float] = []
+
+    def work() -> None:
+        for _ in range(3):
+            found.append(minimizer.minimize(piece.frame).energy_after)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert not any(thread.is_alive() for thread in threads)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    assert len(found) == 6

@@ -8,6 +8,7 @@ import pytest
 
 from openmm_backmap import AtomFrame, AtomTopology, CGTopology
 from openmm_backmap.errors import (
+    BackmapWarning,
     InputError,
     OutputExistsError,
     TrajectoryError,
@@ -155,3 +156,32 @@ def test_a_topology_far_from_the_origin_fits_into_pdb(
     far = AtomFrame(frames[0].positions + np.float32(5000.0))
     write_topology(tmp_path / "top.pdb", topology, far)
     assert mdtraj.load(tmp_path / "top.pdb").n_atoms == topology.n_atoms
+
+
+def test_a_kill_while_frames_are_taken_back_loses_none(
+    topology, frames, tmp_path
+) -> None:
+    write_topology(tmp_path / "top.pdb", topology, frames[0])
+    path = tmp_path / "aa.xtc"
+    output = TrajectoryOutput(path, topology)
+    output.write(frames[:4])
+    output.close()
+    lines = journal_path(path).read_bytes()
+    again = TrajectoryOutput(path, topology, append=True)
+    again.truncate(2)
+    again.close()
+    # whatever was there before is there still, and one line says what counts
+    assert journal_path(path).read_bytes().startswith(lines)
+    third = TrajectoryOutput(path, topology, append=True)
+    assert (third.n_frames, third.last_step) == (2, int(frames[1].step))
+    third.write(frames[2:])
+    third.close()
+    assert load(tmp_path).n_frames == 5
+    last = TrajectoryOutput(path, topology, append=True)
+    assert (last.n_frames, last.resumed_step) == (5, int(frames[4].step))
+    last.close()
+
+
+def test_samples_in_dcd_are_warned_of(topology, tmp_path) -> None:
+    with pytest.warns(BackmapWarning, match="DCD holds no steps.*2 samples"):
+        TrajectoryOutput(tmp_path / "aa.dcd", topology, samples=2).close()

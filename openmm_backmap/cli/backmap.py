@@ -227,14 +227,11 @@ def _make_backmapper(
         topology = CGTopology.from_sequence(arguments.sequence)
     options: dict[str, Any] = {}
     if arguments.top is not None:
-        # the run tells CA from centres of mass, its start often does not
-        first = next(
+        # the run tells CA from centres of mass, and where chains end; its start
+        # often does not, and a PSF holds no positions at all
+        options["frames"] = next(
             read_cg_frames(paths, arguments.top, stop=LOOKED_AT, chunk=LOOKED_AT)
         )
-        options["frames"] = first
-        if Path(arguments.top).suffix.lower() == ".psf":
-            # a PSF holds no positions, which tell where chains end
-            options |= {"positions": first[0].positions, "box": first[0].box}
     backmapper = Backmapper.from_topology(
         Path(topology) if isinstance(topology, str) else topology,
         arguments.model,

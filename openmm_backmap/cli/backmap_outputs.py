@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["BackmapOutputs", "say"]
 
 _WRITABLE = (".dcd", ".xtc", ".pdb", ".cif")
+_TOPOLOGIES = (".pdb", ".cif")
+_RESUMABLE = (".dcd", ".xtc")
+_ONLY_BINARY = "--resume continues .xtc and .dcd only; --force starts anew"
 
 
 def say(text: str) -> None:
@@ -57,6 +60,11 @@ class BackmapOutputs:
         self.topology: Path | None = None
         if arguments.output_topology is not None:
             self.topology = Path(arguments.output_topology)
+            if self.topology.suffix.lower() not in _TOPOLOGIES:
+                arguments.parser.error(
+                    f"{self.topology}: unknown format {self.topology.suffix!r}, wanted "
+                    f"one of {', '.join(_TOPOLOGIES)}"
+                )
         self.metrics = None if arguments.metrics is None else Path(arguments.metrics)
 
     def paths(self) -> list[Path]:
@@ -77,6 +85,9 @@ class BackmapOutputs:
                 raise InputError(f"{path}: is input and output; choose another name")
             if not self.arguments.force:
                 check_absent(path, "--force")
+        is_text = self.output.suffix.lower() not in _RESUMABLE
+        if self.arguments.resume and is_text and _partial(self.output).exists():
+            raise InputError(f"{_partial(self.output)}: {_ONLY_BINARY}")
         if not (self.arguments.force or self.arguments.resume):
             check_absent(
                 _partial(self.output),
@@ -89,11 +100,14 @@ class BackmapOutputs:
         from openmm_backmap.minimizer import Minimizer
         from openmm_backmap.output import TrajectoryOutput, choose_topology_path
         from openmm_backmap.pipeline import Pipeline
+        from openmm_backmap.trajectory import check_holds
 
         topology = backmapper.atom_topology
         if self.topology is None:
             self.topology = choose_topology_path(self.output, topology)
             self.check()
+        for path in self.paths():
+            check_holds(path, topology.topology)
         minimizer = None
         if self.minimized is not None:
             minimizer = Minimizer(
@@ -166,9 +180,11 @@ class BackmapOutputs:
         """Say what is kept; remove what holds no frame."""
         n_frames = pipeline.output.n_frames
         if n_frames:
+            can_resume = self.output.suffix.lower() in _RESUMABLE
+            then = "--resume continues them" if can_resume else _ONLY_BINARY
             say(
                 f"the {n_frames} frames written so far are kept in "
-                f"{_partial(self.output)}; --resume continues them"
+                f"{_partial(self.output)}; {then}"
             )
             return
         for path in self.paths():

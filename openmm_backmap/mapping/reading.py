@@ -134,17 +134,17 @@ def read_geometry(
     n_beads : int
         Number of its particles.
     positions : array or Quantity or None, shape (B, 3) or (F, B, 3)
-        In nm; of several frames the first counts.
+        In nm.
     system : openmm.System or None
         Asked for a box before the topology.
-    box : array or Quantity or None, shape (3, 3)
+    box : array or Quantity or None, shape (3, 3) or (F, 3, 3)
         In nm.
 
     Returns
     -------
-    positions : numpy.ndarray or None, shape (B, 3), float64
+    positions : numpy.ndarray or None, shape (B, 3) or (F, B, 3), float64
         In nm.
-    box : numpy.ndarray or None, shape (3, 3), float64
+    box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3), float64
         Box vectors as rows in nm.
 
     Raises
@@ -156,9 +156,7 @@ def read_geometry(
 
     if positions is not None:
         positions = np.asarray(strip_unit(positions, unit.nanometer), np.float64)
-        if positions.ndim == 3:
-            positions = positions[0]
-        if positions.shape != (n_beads, 3):
+        if positions.ndim not in (2, 3) or positions.shape[-2:] != (n_beads, 3):
             raise TopologyError(
                 f"positions have shape {positions.shape}, the topology has {n_beads} "
                 "particles: give the positions of the same system"
@@ -167,7 +165,9 @@ def read_geometry(
         box = system.getDefaultPeriodicBoxVectors()
     if box is None and hasattr(topology, "getPeriodicBoxVectors"):
         box = topology.getPeriodicBoxVectors()
-    if box is not None:
+    if isinstance(box, np.ndarray):
+        box = np.asarray(box, np.float64)
+    elif box is not None:
         # a Quantity, or a list of three Quantities as a System returns it
         rows = [strip_unit(row, unit.nanometer) for row in box]
         box = np.array([[float(x) for x in row] for row in rows], np.float64)

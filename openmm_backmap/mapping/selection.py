@@ -27,7 +27,8 @@ def select_protein(
         What the beads are.
     has_sequence : bool
         Whether a sequence will name the residues, so that residues of unknown
-        name with the right bead count as protein.
+        name with the right bead count as protein; where no residue has a name of
+        three letters, those of one letter, too.
 
     Returns
     -------
@@ -44,12 +45,19 @@ def select_protein(
     """
     wanted = mapping.beads[0].accepted_names
     kept, skipped = [], []
+    # A, C, G and others name nucleotides, too, and K and F ions
+    has_letters = has_sequence and not any(
+        is_protein_residue(record.name) for record in records
+    )
     for number, record in enumerate(records):
-        if is_protein_residue(record.name):
+        has_bead = any(name in wanted for name in record.atom_names)
+        if is_protein_residue(record.name) or (
+            has_letters and has_bead and len(record.name) == 1
+        ):
             kept.append(number)
         elif classify_non_protein(record.name) is not None:
             skipped.append(record.name)
-        elif not any(name in wanted for name in record.atom_names):
+        elif not has_bead:
             skipped.append(record.name)
         elif has_sequence:
             kept.append(number)

@@ -54,8 +54,8 @@ def select_beads(topology: CGTopology, beads: Sequence[int]) -> CGTopology:
     ----------
     topology : CGTopology
         The whole.
-    beads : sequence of int
-        Particle indices.
+    beads : sequence of int, or of bool
+        Particle indices, or whether each particle is wanted.
 
     Returns
     -------
@@ -65,10 +65,23 @@ def select_beads(topology: CGTopology, beads: Sequence[int]) -> CGTopology:
     Raises
     ------
     InputError
-        If an index is not that of a particle, or nothing is left.
+        If an index is not that of a particle, if a mask is not of the length of
+        the topology, or if nothing is left.
     """
     chosen = np.zeros(topology.n_beads + 1, bool)
-    index = np.asarray(list(beads), np.int64)
+    index = np.asarray(list(beads))
+    if index.dtype == bool:
+        if len(index) != topology.n_beads:
+            raise InputError(
+                f"atomSubset: a mask of {len(index)} particles came, the topology has "
+                f"{topology.n_beads}"
+            )
+        index = np.flatnonzero(index)
+    elif len(index) and not np.issubdtype(index.dtype, np.integer):
+        raise InputError(
+            f"atomSubset: {index[0]!r} came, wanted particle indices (whole numbers)"
+        )
+    index = index.astype(np.int64)
     outside = index[(index < 0) | (index >= topology.n_beads)]
     if len(outside):
         raise InputError(

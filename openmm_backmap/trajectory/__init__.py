@@ -8,13 +8,22 @@ from openmm_backmap.trajectory.reader import (
 )
 from openmm_backmap.trajectory.sources import open_source
 from openmm_backmap.trajectory.structure import read_topology
-from openmm_backmap.trajectory.text import choose_topology_suffix, explain_no_pdb
+from openmm_backmap.trajectory.text import (
+    FILE_MARKS,
+    FRAME_ENDS,
+    check_holds,
+    choose_topology_suffix,
+    explain_no_pdb,
+)
 from openmm_backmap.trajectory.writer import open_writer
 
 __all__ = [
+    "FILE_MARKS",
+    "FRAME_ENDS",
     "CGFrameChunks",
     "FrameSource",
     "FrameWriter",
+    "check_holds",
     "choose_topology_suffix",
     "count_cg_frames",
     "explain_no_pdb",

@@ -11,6 +11,11 @@ import numpy as np
 from openmm_backmap.errors import InputError, TopologyError, TrajectoryError
 from openmm_backmap.frames import CGFrame
 from openmm_backmap.geometry.periodic import box_from_lengths_and_angles
+from openmm_backmap.trajectory.histidines import (
+    keep_histidines,
+    list_mmcif_residues,
+    list_pdb_residues,
+)
 from openmm_backmap.units import to_nanometer
 
 __all__ = [
@@ -136,7 +141,10 @@ def _read_pdb(path: Path) -> tuple[Any, np.ndarray]:
             lines.append(line)
     if is_multi:
         lines.append("ENDMDL\n")
+    if not any(line.startswith(("ATOM", "HETATM")) for line in lines):
+        raise TopologyError("it has no atoms")
     pdb = app.PDBFile(io.StringIO("".join(lines)))
+    keep_histidines(pdb.topology, list_pdb_residues(lines))
     return pdb.topology, _plain(pdb.getPositions(asNumpy=True))
 
 
@@ -144,7 +152,9 @@ def _read_mmcif(path: Path) -> tuple[Any, np.ndarray]:
     from openmm import app
 
     with _open_text(path) as file:
-        cif = app.PDBxFile(file)
+        text = file.read()
+    cif = app.PDBxFile(io.StringIO(text))
+    keep_histidines(cif.topology, list_mmcif_residues(text.splitlines()))
     return cif.topology, _plain(cif.getPositions(asNumpy=True))
 
 

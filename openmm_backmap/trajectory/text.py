@@ -4,6 +4,7 @@ import mmap
 import re
 from abc import abstractmethod
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,25 @@ import numpy as np
 from openmm_backmap.errors import InputError, TrajectoryError
 from openmm_backmap.frames import AtomFrame
 from openmm_backmap.geometry.periodic import compute_lengths_and_angles
+from openmm_backmap.residues.names import PHOSPHORYLATED
 from openmm_backmap.trajectory.base import FrameWriter
 from openmm_backmap.units import to_angstrom
 
-__all__ = ["MMCIFWriter", "PDBWriter", "choose_topology_suffix", "explain_no_pdb"]
+__all__ = [
+    "FILE_MARKS",
+    "FRAME_ENDS",
+    "MMCIFWriter",
+    "PDBWriter",
+    "check_holds",
+    "choose_topology_suffix",
+    "explain_no_pdb",
+]
+
+FILE_MARKS = (b"CREATED WITH OPENMM-BACKMAP", b"_software.name openmm-backmap")
+"""One of them stands in the first lines of each file."""
+
+FRAME_ENDS = (b"ENDMDL\n", b"# end of model\n")
+"""Where a frame ends, in PDB and in mmCIF."""
 
 MAX_PDB_ATOMS = 99_999
 MAX_PDB_COORDINATE = 9_999.0
@@ -48,6 +64,29 @@ def explain_no_pdb(topology: Any) -> str | None:  # noqa: ANN401
         if len(_split_number(residue)[0]) > 4:
             return f"residue number {residue.id}, PDB holds four digits"
     return None
+
+
+def check_holds(path: Path, topology: Any) -> None:  # noqa: ANN401
+    """Refuse a PDB file for a system that does not fit into it.
+
+    Parameters
+    ----------
+    path : Path
+        File to be written, of any format.
+    topology : openmm.app.Topology
+        All-atom topology.
+
+    Raises
+    ------
+    InputError
+        With the reason, and what to write instead.
+    """
+    reason = explain_no_pdb(topology) if path.suffix.lower() == ".pdb" else None
+    if reason is not None:
+        raise InputError(
+            f"{path} cannot hold this system: {reason}; write mmCIF instead "
+            f"({path.with_suffix('.cif').name})"
+        )
 
 
 def choose_topology_suffix(atom_topology: Any) -> str:  # noqa: ANN401
@@ -91,12 +130,23 @@ def _split_number(residue: Any) -> tuple[str, str]:  # noqa: ANN401
     return number, code
 
 
-def _disulfides(topology: Any) -> list[tuple]:  # noqa: ANN401
-    """List the bonds between sulphurs of two residues."""
+def _fit_coordinate(value: float) -> str:
+    """Write a coordinate with as many decimals as eight characters hold."""
+    text = f"{value:.3f}"
+    return text if len(text) <= 8 else f"{value:.2f}"
+
+
+def _list_links(topology: Any) -> list[tuple]:  # noqa: ANN401
+    """List the bonds that readers do not know by residue names.
+
+    Those between sulphurs, and all of phosphorylated residues.
+    """
     return [
         (first, second)
         for first, second in topology.bonds()
         if first.name == second.name == "SG"
+        or first.residue.name in PHOSPHORYLATED
+        or second.residue.name in PHOSPHORYLATED
     ]
 
 
@@ -170,16 +220,11 @@ class PDBWriter(_TextWriter):
     """
 
     _start = re.compile(rb"^REMARK 250 STEP (-?\d+) .*\n", re.MULTILINE)
-    _end = b"ENDMDL\n"
+    _end = FRAME_ENDS[0]
     _row = b"\nATOM  "
 
     def _prepare(self) -> None:
-        reason = explain_no_pdb(self.topology)
-        if reason is not None:
-            raise InputError(
-                f"{self.path} cannot hold this system: {reason}; write mmCIF instead "
-                f"({self.path.with_suffix('.cif').name})"
-            )
+        check_holds(self.path, self.topology)
         super()._prepare()
         self._box: np.ndarray | None = None
 
@@ -230,13 +275,24 @@ class PDBWriter(_TextWriter):
         text += f"MODEL     {(self.n_frames + 1) % 10000:4d}\n"
         text += f"REMARK 250 STEP {frame.step} TIME {frame.time:.9g} PS"
         text += f" SAMPLE {frame.sample} STAGE {frame.stage.upper()}\n"
-        self._put(text + self._format % self._values(frame) + "ENDMDL\n")
+        self._put(text + self._fill(frame) + "ENDMDL\n")
         self._box = None if frame.box is None else np.array(frame.box)
+
+    def _fill(self, frame: AtomFrame) -> str:
+        """Rows of a frame; below -999.999 A with the decimals there is room for."""
+        values = self._values(frame)
+        if to_angstrom(np.min(frame.positions, initial=0.0)) > -999.999:
+            return self._format % values
+        cells = [
+            value if k % 4 == 3 else _fit_coordinate(value)
+            for k, value in enumerate(values)
+        ]
+        return self._format.replace("%8.3f", "%8s") % tuple(cells)
 
     def _close(self) -> None:
         try:
             text = ""
-            for first, second in _disulfides(self.topology):
+            for first, second in _list_links(self.topology):
                 i, j = self._serial[first.index], self._serial[second.index]
                 text += f"CONECT{i:5d}{j:5d}\nCONECT{j:5d}{i:5d}\n"
             self._put(text + "END\n")
@@ -260,7 +316,7 @@ class MMCIFWriter(_TextWriter):
     """
 
     _start = re.compile(rb"^# model \d+ step (-?\d+) .*\n", re.MULTILINE)
-    _end = b"# end of model\n"
+    _end = FRAME_ENDS[1]
     _row = b"\nATOM "
 
     def _make_format(self, atoms: list) -> str:
@@ -305,7 +361,7 @@ class MMCIFWriter(_TextWriter):
                 ("alpha", "beta", "gamma"), np.degrees(angles), strict=True
             ):
                 lines.append(f"_cell.angle_{name} {value:.4f}")
-        bonds = _disulfides(self.topology)
+        bonds = _list_links(self.topology)
         if bonds:
             lines += ["#", "loop_", "_struct_conn.id", "_struct_conn.conn_type_id"]
             for partner in ("ptnr1", "ptnr2"):
@@ -314,7 +370,8 @@ class MMCIFWriter(_TextWriter):
                 for field in ("asym_id", "comp_id", "seq_id"):
                     lines.append(f"_struct_conn.{partner}_auth_{field}")
         for number, pair in enumerate(bonds):
-            row = [f"disulf{number + 1}", "disulf"]
+            kind = "disulf" if pair[0].name == pair[1].name == "SG" else "covale"
+            row = [f"{kind}{number + 1}", kind]
             for atom in pair:
                 residue, chain_id = atom.residue, atom.residue.chain.id or "A"
                 first = next(residue.chain.residues()).index

@@ -301,3 +301,55 @@ def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     assert backmap(*words) == 0
     assert backmap(*words, "--resume") == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_chain_ends_are_those_of_the_run(cg, here) -> None:
+    lines = (cg / "cg.pdb").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.startswith(("ATOM", "TER", "END"))]
+    wide = []
+    for k, line in enumerate(kept):
+        if line.startswith("ATOM"):
+            line = f"{line[:30]}{10.0 * k:8.3f}{0.0:8.3f}{0.0:8.3f}{line[54:]}"
+        wide.append(line)
+    Path("wide.pdb").write_text("".join(wide))
+    assert backmap(cg / "cg.dcd", "-t", "wide.pdb", "-o", "aa.xtc") == 0
+    assert backmap(cg / "cg.dcd", "-t", cg / "cg.pdb", "-o", "bb.xtc") == 0
+    found, wanted = mdtraj.load_topology("aa.pdb"), mdtraj.load_topology("bb.pdb")
+    assert found.n_chains == wanted.n_chains == 1
+    assert found.n_atoms == wanted.n_atoms
+
+
+@pytest.mark.parametrize("suffix", ["pdb", "cif"])
+def test_text_output_is_not_promised_to_be_resumed(cg, here, capsys, suffix) -> None:
+    write_bad_input(here, cg)
+    words = ("nan.npy", "-t", cg / "cg.pdb", "-o", f"aa.{suffix}", "-c", 1)
+    assert backmap(*words) == 1
+    err = capsys.readouterr().err
+    assert "--resume continues .xtc and .dcd only" in err
+    assert backmap(*words, "--resume") == 1
+    assert "--force starts anew" in capsys.readouterr().err
+
+
+def test_what_pdb_cannot_hold_is_said_with_the_users_file(cg, here, capsys) -> None:
+    Path("many.fasta").write_text("".join(f">{k}\nACD\n" for k in range(70)))
+    xyz = np.random.default_rng(0).normal(size=(1, 210, 3)) * 5
+    np.save("many.npy", xyz.astype(np.float32))
+    assert backmap("many.npy", "--sequence", "many.fasta", "-o", "aa.pdb") == 1
+    assert "aa.pdb cannot hold this system: 70 chains" in capsys.readouterr().err
+    words = ("many.npy", "--sequence", "many.fasta", "-o", "aa.xtc")
+    assert backmap(*words, "--output-topology", "top.gro") == 2
+    assert "top.gro: unknown format '.gro'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("letters", ["NLKTEWPELVGK", "GAGAAGGA"])
+def test_residues_of_one_letter_are_named_by_a_sequence(cg, here, letters) -> None:
+    rows = [
+        f"ATOM  {k + 1:5d}  CA    {letter} A{k + 1:4d}    "
+        f"{3.0 * k:8.3f}{2.3 * (k % 2):8.3f}{0.0:8.3f}  1.00  0.00           C\n"
+        for k, letter in enumerate(letters)
+    ]
+    Path("one.pdb").write_text("".join(rows) + "END\n")
+    Path("one.fasta").write_text(f">one\n{letters}\n")
+    assert backmap("one.pdb", "--sequence", "one.fasta", "-o", "aa.pdb") == 0
+    found = mdtraj.load("aa.pdb").topology
+    assert "".join(residue.code for residue in found.residues) == letters

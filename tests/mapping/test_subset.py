@@ -35,6 +35,8 @@ def test_chains_are_chosen_by_their_id(topology: CGTopology) -> None:
 
 def test_a_residue_is_kept_when_all_its_beads_are(topology: CGTopology) -> None:
     assert select_beads(topology, range(5)).sequence(0) == "ACDEF"
+    mask = np.arange(9) < 5
+    assert select_beads(topology, mask).sequence(0) == "ACDEF"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_a_residue_is_kept_when_all_its_beads_are(topology: CGTopology) -> None:
         (lambda t: select_beads(t, [9]), r"particle 9 came.*0 to 8"),
         (lambda t: select_beads(t, [-1]), "particle -1 came"),
         (lambda t: select_beads(t, []), "no protein residue"),
+        (lambda t: select_beads(t, [True, False]), "a mask of 2 particles came.* 9"),
+        (lambda t: select_beads(t, [0.0, 1.0]), "0.0.* came, wanted particle indices"),
     ],
 )
 def test_a_selection_of_nothing_is_refused(topology, call, words) -> None:

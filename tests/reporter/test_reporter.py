@@ -16,6 +16,7 @@ from openmm_backmap import Backmapper, BackmapReporter, CGFrame
 from openmm_backmap.errors import InputError, OutputExistsError, TopologyError
 from openmm_backmap.minimizer import Minimizer
 from openmm_backmap.reporter_setup import copy_frame
+from openmm_backmap.testsystems import CAGoModel
 
 MODEL = "table"
 # XTC keeps 0.001 nm
@@ -297,6 +298,71 @@ def test_a_forgotten_close_loses_no_frame(tmp_path) -> None:
     assert trajectory.n_frames == 6
 
 
+def test_what_a_forgotten_close_finds_is_a_warning(tmp_path) -> None:
+    code = (
+        "import numpy as np\n"
+        "from openmm_backmap import BackmapReporter\n"
+        "from openmm_backmap.testsystems import CAGoModel\n"
+        "simulation = CAGoModel().create_simulation(platform='Reference')\n"
+        f"reporter = BackmapReporter('aa.xtc', 10, model='{MODEL}')\n"
+        "simulation.reporters.append(reporter)\n"
+        "simulation.step(10)\n"
+        "x = simulation.context.getState(getPositions=True)"
+        ".getPositions(asNumpy=True)._value\n"
+        "x[3] = np.nan\n"
+        "simulation.context.setPositions(x)\n"
+        "simulation.currentStep = 20\n"
+        "state = simulation.context.getState(getPositions=True)\n"
+        "reporter.report(simulation, state)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, check=True, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "1 frames failed, 1 were written" in done.stderr
+    assert "step 20" in done.stderr and "call close() at the end" in done.stderr
+    trajectory = mdtraj.load(tmp_path / "aa.xtc", top=tmp_path / "aa.pdb")
+    assert trajectory.n_frames == 1
+
+
+def test_files_stay_where_they_were_asked_for(
+    simulation, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    reporter = BackmapReporter("aa.xtc", 10, model=MODEL, metricsFile="aa.csv")
+    simulation.reporters.append(reporter)
+    simulation.reporters[0].describeNextReport(simulation)
+    monkeypatch.chdir(tmp_path / "other")
+    simulation.step(10)
+    reporter.close()
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"aa.xtc", "aa.xtc.journal", "aa.pdb", "aa.csv"}
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"file": "aa.pdb"}, "aa.pdb cannot hold this system: residue number 10000"),
+        ({"topologyFile": "top.pdb"}, "top.pdb cannot hold this system"),
+        ({"minimize": {"steps": 5}}, "minimize: 'steps' is no argument of Minimizer"),
+        ({"minimize": True, "atomSubset": [3]}, "ff14SB has no single amino acids"),
+    ],
+)
+def test_what_can_never_be_written_fails_before_the_first_step(
+    make_reporter, tmp_path, options, words
+) -> None:
+    simulation = CAGoModel().create_simulation(platform="Reference")
+    list(simulation.topology.residues())[-1].id = "10000"
+    simulation.reporters.append(make_reporter(**options))
+    with pytest.raises(InputError, match=words):
+        simulation.step(10)
+    assert simulation.currentStep == 0
+    assert not [path for path in tmp_path.iterdir() if path.stat().st_size]
+
+
 def test_positions_may_be_set_after_the_first_question(
     go_model, make_reporter, tmp_path
 ) -> None:
@@ -346,6 +412,10 @@ def test_a_wrong_topology_fails_before_the_first_step(make_reporter, tmp_path) -
         ({"append": True, "overwrite": True}, "choose one"),
         ({"file": "no/such/aa.xtc"}, "folder .* does not exist"),
         ({"topologyFile": "aa.xtc"}, "two outputs have one name"),
+        ({"topologyFile": "top.xyz"}, "unknown format '.xyz', wanted one of .pdb"),
+        ({"minimizeInterval": 0}, "minimizeInterval: 0 came"),
+        ({"maxDelay": "long"}, "maxDelay: 'long' came"),
+        ({"callback": 3}, "callback: 3 came, wanted a function"),
     ],
 )
 def test_bad_arguments_are_named_at_once(make_reporter, options, words) -> None:

@@ -12,7 +12,7 @@ import pytest
 from openmm import app
 
 from openmm_backmap import BackmapWarning
-from openmm_backmap.errors import InputError
+from openmm_backmap.errors import InputError, OutputExistsError
 from openmm_backmap.testsystems import CAGoModel
 
 # XTC keeps 0.001 nm
@@ -279,3 +279,77 @@ def test_a_reporter_of_another_process_is_seen(simulation, make_reporter, tmp_pa
         simulation.reporters.append(reporter)
         simulation.step(10)
     assert reporter.nFrames == 1
+
+
+def test_a_new_trajectory_does_not_replace_files_of_others(
+    go_model, make_reporter, tmp_path
+) -> None:
+    beads = tmp_path / "aa.pdb"
+    with open(beads, "w") as file:
+        app.PDBFile.writeFile(go_model.topology, go_model.positions, file)
+    text = beads.read_bytes()
+    simulation = go_model.create_simulation(platform="Reference")
+    simulation.reporters.append(make_reporter(append=True))
+    with pytest.raises(OutputExistsError, match="aa.pdb: exists already"):
+        simulation.step(10)
+    assert beads.read_bytes() == text
+
+
+def test_a_new_trajectory_does_not_cut_the_metrics_of_another(
+    go_model, make_reporter, tmp_path
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter("a.xtc", append=True, metricsFile="aa.csv") as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(20)
+    simulation.reporters = [make_reporter("b.xtc", append=True, metricsFile="aa.csv")]
+    with pytest.raises(InputError, match="aa.csv: holds rows of another trajectory"):
+        simulation.step(10)
+    assert read_steps(tmp_path) == [10, 20]
+
+
+def test_a_topology_without_its_trajectory_is_written_anew(
+    go_model, make_reporter, tmp_path
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    # as a kill leaves them between the topology and the first frame
+    (tmp_path / "aa.xtc").unlink()
+    (tmp_path / "aa.xtc.journal").write_bytes(b"")
+    with make_reporter(append=True) as reporter:
+        simulation.reporters = [reporter]
+        simulation.step(20)
+    assert load(tmp_path).n_frames == 2
+
+
+def test_a_restart_behind_the_file_says_what_is_missing(
+    go_model, make_reporter
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter("aa.dcd") as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(20)
+    simulation.reporters.clear()
+    simulation.step(30)
+    with (
+        pytest.warns(BackmapWarning, match="at step 50.*are missing.*DCD holds no st"),
+        make_reporter("aa.dcd", append=True) as reporter,
+    ):
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+
+
+def test_steps_that_go_back_within_a_run_are_written(
+    go_model, make_reporter, tmp_path
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter(append=True) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(30)
+        reporter.flush()
+        simulation.currentStep = 0
+        simulation.step(20)
+    assert reporter.nFrames == 5
+    assert load(tmp_path).n_frames == 5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from openmm_backmap import CGFrame
+from openmm_backmap.errors import InputError
 from openmm_backmap.reporter_worker import FrameWorker
 
 
@@ -198,3 +199,39 @@ def test_the_simulation_comes_first_and_keeps_its_priority() -> None:
     worker.close()
     assert seen == [min(19, mine + 3)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
+def test_the_thread_is_not_left_waiting_for_itself() -> None:
+    errors: list[str] = []
+
+    def process(frames: list[CGFrame]) -> None:
+        for wait in (worker.flush, worker.close):
+            try:
+                wait()
+            except InputError as error:
+                errors.append(str(error))
+
+    worker = FrameWorker(process)
+    worker.put(make_frames(1)[0])
+    worker.flush()
+    worker.close()
+    assert [text.split()[0] for text in errors] == ["flush", "close"]
+
+
+def test_a_thread_that_is_to_close_itself_ends_after_its_frames() -> None:
+    done: list[object] = []
+
+    def process(frames: list[CGFrame]) -> None:
+        if not done:  # as a garbage collector would, in the middle of work
+            worker.close_from(lambda: done.append("closed"))
+        done.extend(frame.step for frame in frames)
+
+    worker = FrameWorker(process, batch=1)
+    for frame in make_frames(3):
+        worker.put(frame)
+    for _ in range(100):
+        if "closed" in done:
+            break
+        time.sleep(0.05)
+    assert done[-1] == "closed" and len(done) >= 2
+    assert done[:-1] == list(range(len(done) - 1))

@@ -18,6 +18,7 @@ from openmm_backmap.errors import (
     TrajectoryError,
 )
 from openmm_backmap.frames import CGFrame
+from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import (
     count_cg_frames,
@@ -363,3 +364,27 @@ def test_real_runs_are_read_as_mdtraj_reads_them(shared: Path, name: str) -> Non
         else:
             assert np.allclose(frame.box, meant.unitcell_vectors[k], atol=1e-4)
     assert np.all(np.diff([frame.step for frame in frames]) > 0)
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_histidines_keep_the_names_that_say_where_protons_are(
+    tmp_path: Path, suffix: str
+) -> None:
+    names = ["HIP", "ALA", "HSD", "HID", "HIS", "HIE"]
+    topology = app.Topology()
+    for _ in range(2):
+        chain = topology.addChain()
+        for k, name in enumerate(names):
+            residue = topology.addResidue(name, chain, str(k + 1))
+            topology.addAtom("CA", app.Element.getBySymbol("C"), residue)
+    positions = np.arange(36).reshape(12, 3) * 0.1 * unit.nanometer
+    path = tmp_path / f"cg{suffix}"
+    writer = app.PDBFile if suffix == ".pdb" else app.PDBxFile
+    with open(path, "w") as file:
+        writer.writeFile(topology, positions, file)
+    found = [residue.name for residue in read_topology(path)[0].residues()]
+    assert found == names * 2
+    variants = AtomTopology.from_cg_topology(
+        CGTopology.from_openmm(read_topology(path)[0])
+    ).variant
+    assert variants == ("HIP", "ALA", "HID", "HID", "HIE", "HIE") * 2

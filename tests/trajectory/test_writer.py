@@ -340,3 +340,43 @@ def test_frames_can_be_cut_off(
             writer.write(make_frame(40))
         with open_writer(path, atom_topology, append=True) as writer:
             assert (writer.n_frames, writer.last_step) == (2, 40)
+
+
+def test_coordinates_below_the_columns_have_fewer_decimals(
+    tmp_path: Path, atom_topology: AtomTopology, make_frame: MakeFrame
+) -> None:
+    far = make_frame(1)
+    far.positions[:, 0] -= 150.0
+    far.positions[0, 1] = -999.0
+    with open_writer(tmp_path / "aa.pdb", atom_topology) as writer:
+        writer.write(far)
+    lines = (tmp_path / "aa.pdb").read_text().splitlines()
+    assert {len(line) for line in lines if line.startswith("ATOM")} == {80}
+    file = app.PDBFile(str(tmp_path / "aa.pdb"))
+    found = np.array(file.getPositions(asNumpy=True)._value)
+    # 0.01 A, and float32 at 1000 nm
+    assert np.allclose(found, far.positions, atol=6e-4)
+    assert np.allclose(mdtraj.load(str(tmp_path / "aa.pdb")).xyz[0], found, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_bonds_of_phosphorylated_residues_come_back(
+    tmp_path: Path, suffix: str
+) -> None:
+    chain = app.Topology()
+    residues = chain.addChain("A")
+    for k, name in enumerate(["ALA", "SEP", "GLY", "TPO", "PTR", "LYS"]):
+        residue = chain.addResidue(name, residues, str(k + 1))
+        chain.addAtom("CA", app.Element.getBySymbol("C"), residue)
+    atoms = AtomTopology.from_cg_topology(CGTopology.from_openmm(chain))
+    rng = np.random.default_rng(1)
+    frame = AtomFrame(rng.normal(size=(atoms.n_atoms, 3)).astype(np.float32))
+    path = tmp_path / f"aa{suffix}"
+    with open_writer(path, atoms) as writer:
+        writer.write(frame)
+    file = (app.PDBFile if suffix == ".pdb" else app.PDBxFile)(str(path))
+
+    def bonds(topology: app.Topology) -> set[tuple[int, int]]:
+        return {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
+
+    assert bonds(file.topology) == bonds(atoms.topology)
