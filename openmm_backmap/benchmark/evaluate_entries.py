@@ -29,7 +29,7 @@ GROUP_TITLES = {
     "md": "molecular dynamics",
     "disordered": "disordered (PED, Monte Carlo)",
 }
-_DISORDERED_METHODS = ("PED", "MC-ABSINTH")
+_DISORDERED_METHODS = ("PED", "MC-ABSINTH", "MD-GEN")
 MAX_CA_STEP = 0.48
 """Farthest CA in nm that the beads alone call bonded, as over gaps in
 `openmm_backmap.mapping.chains`."""

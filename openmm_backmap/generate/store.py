@@ -26,7 +26,7 @@ LICENCE = "CC0-1.0"
 _SEQUENCES, _SHARD = "sequences", "train_generated.npz"
 _COLUMNS = (
     "id", "split", "source", "licence_class", "licence", "method", "n_res",
-    "n_models", "cluster40", "sequence", "sha256", "note",
+    "n_models", "cluster40", "sequence", "sha256", "note", "conformer_kind",
 )  # fmt: skip
 
 
@@ -253,6 +253,7 @@ def _manifest(entries: list[ShardEntry], told: list[dict], paths: list[Path]) ->
             "cluster40": int(entry.cluster[0]),
             "sequence": story["sequence"],
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "conformer_kind": "disordered",
             "note": f"{story['force_field']}; {min(story['temperature']):.0f} to "
             f"{max(story['temperature']):.0f} K; seed {story['seed']}; "
             f"{story['platform']}; openmm {story['versions']['openmm']}",

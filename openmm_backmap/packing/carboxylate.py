@@ -123,6 +123,7 @@ def _turn_best(
     here: Tensor,
     other: Tensor,
     own: Tensor,
+    is_held: Tensor,
     around: Around,
     tables: PackingTables,
     n_turns: int,
@@ -130,8 +131,8 @@ def _turn_best(
 ) -> Tensor:
     """Residues (N, 14, 3) of types (N,), turned to where their oxygens overlap least.
 
-    `other` (N, 3) are their OXT; the arguments are else those of
-    `turn_carboxylates`.
+    `other` (N, 3) are their OXT, `is_held` (N,) tells those that cannot turn about
+    N-CA; the arguments are else those of `turn_carboxylates`.
     """
     n = own.shape[0]
     step = torch.arange(n_turns, device=own.device).to(here.dtype)
@@ -163,7 +164,10 @@ def _turn_best(
         all_polarity.repeat_interleave(n_turns, 0),
     )  # fmt: skip
     total = (cost + price).unsqueeze(2) + oxygen_cost.view(n, n_turns, n_turns)
-    best = (total + price).flatten(1).argmin(1)
+    total = total + price
+    away = is_held.unsqueeze(1) & (step > 0.5)
+    total = total.masked_fill(away.unsqueeze(2), float("inf"))
+    best = total.flatten(1).argmin(1)
     first = torch.div(best, n_turns, rounding_mode="floor")
     count = torch.arange(n, device=own.device)
     fresh = carried[count, first, :14]
@@ -185,7 +189,7 @@ def turn_carboxylates(
     limit: float = LIMIT,
     turn_cost: float = TURN_COST,
 ) -> Tensor:
-    """Turn last residues about N-CA and CA-C where O or OXT overlap.
+    """Turn last residues about N-CA (prolines not) and CA-C where O or OXT overlap.
 
     Nothing that is built before knows of OXT, which has no place among the 14
     atoms of a residue; it will be put opposite O.
@@ -243,10 +247,14 @@ def turn_carboxylates(
     if tight.numel() == 0:
         return positions
     frame, row = frame[tight], row[tight]
+    # the ring of a proline is bonded to N, and N to the residue before
+    before = (row - 1).clamp(min=0)
+    has_ring = (row > 0) & (chain_index[before] == chain_index[row])
     fresh = _turn_best(
         here[tight],
         other[tight],
         residue_type[row],
+        has_ring & tables.is_proline[residue_type[row]],
         Around(around.points[tight], around.radius[tight], around.polarity[tight]),
         tables,
         n_turns,

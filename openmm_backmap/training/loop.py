@@ -289,7 +289,8 @@ class Trainer:
         log_seconds = self.seconds
         stop = None if max_steps is None else self.step + max_steps
         for batch in prefetch(self.sampler, self.step):
-            if self._is_over() or (stop is not None and self.step >= stop):
+            self._share_clock()
+            if self.progress() >= 1.0 or (stop is not None and self.step >= stop):
                 break
             loss, stats = self.take_step(batch_arguments(batch.to(self.device)))
             now = time.monotonic()
@@ -328,14 +329,16 @@ class Trainer:
                 log.close()
         return losses
 
-    def _is_over(self) -> bool:
-        """Whether the schedule ends, for all processes at the same step."""
-        is_over = self.progress() >= 1.0
+    def _share_clock(self) -> None:
+        """Take the first process's time, by which rates and the end are set.
+
+        Each by its own clock, the processes would take unequal steps, and those
+        that wait for a validation would count it as training.
+        """
         if self.world > 1 and self.config.optimizer.total_seconds > 0:
-            flag = torch.tensor(float(is_over), device=self.device)
-            dist.all_reduce(flag)
-            is_over = bool(flag > 0)
-        return is_over
+            clock = torch.tensor(self.seconds, dtype=torch.float64, device=self.device)
+            dist.broadcast(clock, 0)
+            self.seconds = float(clock)
 
     def _position(self) -> dict[str, float]:
         return {"residues": float(self.residues), "seconds": self.seconds}

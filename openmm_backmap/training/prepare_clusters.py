@@ -28,6 +28,7 @@ __all__ = [
 
 _WORD = 3
 _CHUNK = 512
+_WINDOW = 150
 _COVERAGE = 0.5
 _BAND = 15
 
@@ -112,20 +113,55 @@ def _count_words(sequences: Sequence[str]) -> csr_array:
 
 def _candidate_pairs(sequences: Sequence[str], identity: float) -> np.ndarray:
     """Pairs that share more words than strangers of their lengths, (P, 2)."""
-    words = _count_words(sequences)
     length = np.array([len(s) for s in sequences])
+    number = np.arange(len(sequences))
+    pairs = [_list_alike(sequences, number, sequences, number, identity)]
+    # all of a long sequence shares words with a short one by chance: its windows
+    short = number[length <= _WINDOW]
+    owner, windows = _list_windows(sequences)
+    pairs.append(
+        _list_alike([sequences[k] for k in short], short, windows, owner, identity)
+    )
+    found = np.sort(np.concatenate(pairs), axis=1)
+    return np.unique(found[found[:, 0] < found[:, 1]], axis=0)
+
+
+def _list_windows(sequences: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Overlapping parts of long sequences, and which sequence each is of."""
+    owner, windows = [], []
+    for k, sequence in enumerate(sequences):
+        if len(sequence) <= _WINDOW:
+            continue
+        for start in range(0, len(sequence) - _WINDOW // 2, _WINDOW // 2):
+            owner.append(k)
+            windows.append(sequence[start : start + _WINDOW])
+    return np.array(owner, np.int64), windows
+
+
+def _list_alike(
+    first: Sequence[str],
+    first_number: np.ndarray,
+    second: Sequence[str],
+    second_number: np.ndarray,
+    identity: float,
+) -> np.ndarray:
+    """Numbers of what shares more words than by chance, (P, 2)."""
+    words, others = _count_words(first), _count_words(second).T
+    size = np.array([len(s) for s in first])
+    other_size = np.array([len(s) for s in second])
     found = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(sequences), _CHUNK):
-        shared = (words[start : start + _CHUNK] @ words.T).tocoo()
+    for start in range(0, len(first), _CHUNK):
+        shared = (words[start : start + _CHUNK] @ others).tocoo()
         i, j = shared.row + start, shared.col
-        short = np.minimum(length[i], length[j])
-        chance = length[i] * length[j] / 8000.0
+        chance = size[i] * other_size[j] / 8000.0
         # related pairs share identity**3 of the words of the covered part; a
         # fifth of that, and more than strangers do by chance (2.5 sigma)
         wanted = chance + 2.5 * np.sqrt(chance)
+        short = np.minimum(size[i], other_size[j])
         wanted += 0.2 * _COVERAGE * identity**3 * short
-        keep = (i < j) & (shared.data > wanted)
-        found.append(np.stack([i[keep], j[keep]], axis=1))
+        keep = shared.data > wanted
+        rows = np.stack([first_number[i[keep]], second_number[j[keep]]], axis=1)
+        found.append(rows)
     return np.concatenate(found)
 
 

@@ -6,6 +6,7 @@ training. Each model of an ensemble is a frame of its own.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from openmm_backmap.training.shards import ShardEntry, read_shard
 
 __all__ = ["N_TARGETS", "PreparedSet", "load_prepared", "prepare_split"]
 
-PREPARED_VERSION = 2
+PREPARED_VERSION = 3
 N_NEIGHBORS = 24
 NEIGHBOR_CUTOFF = 2.0
 MAX_BFACTOR = 60.0
@@ -215,7 +216,9 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
             sizes.append(len(entry.residue_type))
             models.append(len(entry.positions))
             quality.append(_quality_weight(entry.method, entry.resolution))
-            clusters.append(np.unique(entry.cluster))
+            # numbers of another folder's clusters mean other clusters
+            names = [f"{path.parent}:{k}" for k in np.unique(entry.cluster)]
+            clusters.append(names)
     if not ids:
         raise DataError(
             f"no entry of three residues or more in {', '.join(map(str, shards))}: "
@@ -223,14 +226,14 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
         )
     labels, counts = np.unique(np.concatenate(clusters), return_counts=True)
     size_of = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-    rarity = [np.mean([size_of[int(c)] ** -0.5 for c in cs]) for cs in clusters]
+    rarity = [np.mean([size_of[c] ** -0.5 for c in cs]) for cs in clusters]
     for key in _ARRAYS:
-        np.save(folder / f"{key}.npy", np.concatenate(parts[key]))
+        _save(folder / f"{key}.npy", np.concatenate(parts[key]))
     rows = np.asarray(sizes) * np.asarray(models)
-    np.save(folder / "first.npy", np.concatenate(([0], np.cumsum(rows))))
-    np.save(folder / "n_residues.npy", np.asarray(sizes))
-    np.save(folder / "n_models.npy", np.asarray(models))
-    np.save(folder / "weight.npy", np.asarray(rarity) * np.asarray(quality))
+    _save(folder / "first.npy", np.concatenate(([0], np.cumsum(rows))))
+    _save(folder / "n_residues.npy", np.asarray(sizes))
+    _save(folder / "n_models.npy", np.asarray(models))
+    _save(folder / "weight.npy", np.asarray(rarity) * np.asarray(quality))
     info = {
         "version": PREPARED_VERSION,
         "data_hash": data_hash,
@@ -239,6 +242,13 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
     }
     info_path.write_text(json.dumps(info))
     return load_prepared(folder)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Write a new file; a run that has the old one mapped keeps it."""
+    fresh = path.with_suffix(".new.npy")
+    np.save(fresh, array)
+    os.replace(fresh, path)
 
 
 def load_prepared(folder: Path | str) -> PreparedSet:

@@ -63,6 +63,9 @@ def widen_state(
 ) -> dict[str, Tensor]:
     """Weights of a wider network that does what a narrower one does.
 
+    It does exactly that if the new width is a multiple of the old one; else only
+    nearly, as its layer norms count some units twice and others once.
+
     Parameters
     ----------
     state : dict of str to torch.Tensor

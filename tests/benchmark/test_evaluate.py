@@ -105,7 +105,7 @@ def test_methods_go_to_their_groups():
     assert group_of("NMR") == "nmr"
     assert group_of("MD") == "md"
     assert group_of("PED") == group_of("MC-ABSINTH") == "disordered"
-    assert group_of("MD", "disordered") == "disordered"
+    assert group_of("MD", "disordered") == group_of("MD-GEN") == "disordered"
 
 
 def test_a_model_that_fails_is_left_out_and_said(entry, make_reference):

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.builder.side_chain import build_side_chain_rows
+from openmm_backmap.builder.tables import load_builder_tables
 from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.tables import make_packing_tables
 
@@ -77,3 +79,29 @@ def test_what_has_room_stays_to_the_bit(
 ) -> None:
     case = packing_case()
     assert torch.equal(turn(case, case.native), case.native)
+
+
+def test_the_ring_of_a_last_proline_stays_in_its_plane(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    """A turn about N-CA would carry CD, which is bonded to N, along."""
+    case = packing_case()
+    proline = 14
+    case.residue_type = case.residue_type.clone()
+    case.residue_type[-1] = proline
+    before = case.native.clone()
+    builder = load_builder_tables()
+    chi = torch.tensor([[0.4, -0.6, 0.0, 0.0]])
+    last = before[:, -1, :5]
+    ring = build_side_chain_rows(last, case.residue_type[-1:], chi, builder)
+    before[:, -1] = ring
+    oxt, other = find_oxygen_and_neighbor(case)
+    before[0, other] = oxt + 0.02
+    after = turn(case, before)
+    assert nearest(case, after) > nearest(case, before)
+    assert not torch.equal(after[0, -1, 3], before[0, -1, 3])
+    # only O has moved, but for the rounding of a turn by nothing
+    kept = [k for k in range(14) if k != 3]
+    torch.testing.assert_close(
+        after[0, -1, kept], before[0, -1, kept], atol=1e-5, rtol=0
+    )

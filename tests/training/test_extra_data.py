@@ -9,6 +9,7 @@ from openmm_backmap.errors import DataError
 from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.extra_data import prepare_with_extra
 from openmm_backmap.training.loop import Trainer, prepare_data
+from openmm_backmap.training.prepared import prepare_split
 from openmm_backmap.training.read_config import config_from_dict, load_config
 from openmm_backmap.training.shards import find_shards, write_shard
 
@@ -85,3 +86,25 @@ def test_an_empty_folder_and_a_senseless_share_are_refused(
         prepare_with_extra(shards, [tmp_path / "none"], 0.1, tmp_path / "p")
     with pytest.raises(DataError, match="extra_share = 1.0"):
         prepare_with_extra(shards, [extra_folder], 1.0, tmp_path / "p")
+
+
+def test_clusters_of_one_set_say_nothing_of_another(data_folder, make_entry, tmp_path):
+    shards = find_shards(data_folder, "train")
+    alone = prepare_split(shards, tmp_path / "alone").weight
+    folder = tmp_path / "extra"
+    # the numbers of the main set's clusters
+    pieces = [make_entry(k, k + 20, f"e{k}", k) for k in (0, 20, 40)]
+    write_shard(folder / "train_more.npz", pieces, "train")
+    both = prepare_with_extra(shards, [folder], 0.3, tmp_path / "p", 96).weight
+    np.testing.assert_allclose(both[:3], alone)
+
+
+def test_a_run_keeps_its_data_when_others_are_prepared(
+    data_folder, extra_folder, tmp_path
+):
+    data = prepare_split(find_shards(data_folder, "train"), tmp_path / "p")
+    before = np.array(data.ca)
+    other = prepare_split(find_shards(extra_folder, "train"), tmp_path / "p")
+    assert other.data_hash != data.data_hash
+    np.testing.assert_array_equal(data.ca, before)
+    assert len(other.ca) != len(before)

@@ -17,6 +17,7 @@ from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
 from openmm_backmap.training.logs import RunLog, plot_learning_curve, read_log
 from openmm_backmap.training.loop import Trainer, train
+from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.schedule import learning_rate_factor
 
 
@@ -153,12 +154,13 @@ torch.set_num_threads(1)
 dist.init_process_group("gloo")
 config = config_from_dict(json.loads(sys.argv[1]))
 trainer = Trainer(config, sys.argv[2])
-losses = trainer.run(max_steps=3)
+losses = trainer.run(max_steps=3 if config.optimizer.total_steps else None)
 weights = torch.cat([p.detach().flatten() for p in trainer.step_module.parameters()])
 both = [torch.empty_like(weights) for _ in range(2)]
 dist.all_gather(both, weights)
 torch.save(
-    {"losses": losses, "same": torch.equal(*both), "weights": weights},
+    {"losses": losses, "same": torch.equal(*both), "weights": weights,
+     "progress": trainer.progress(), "step": trainer.step},
     f"{sys.argv[2]}/rank{dist.get_rank()}.pt",
 )
 """
@@ -169,6 +171,29 @@ def test_two_processes_take_the_mean_gradient(
 ) -> None:
     """Two gloo processes end with the weights one gets from averaged gradients."""
     config = make_config()
+    results = _run_two(config, tmp_path)
+    assert results[0]["same"]
+    assert results[0]["losses"] != results[1]["losses"]  # different batches
+    weights = _average_by_hand(config, tmp_path / "alone", 3)
+    assert torch.allclose(weights, results[0]["weights"], atol=2e-5)
+
+
+def test_processes_that_train_by_time_keep_one_schedule(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    """The second process waits for the validations of the first one."""
+    values = make_config().to_dict()
+    values["optimizer"] |= {"total_steps": 0, "total_seconds": 3.0}
+    values["log"] |= {"validation_seconds": 0.5, "validation_entries": 1}
+    results = _run_two(config_from_dict(values), tmp_path)
+    assert results[0]["same"]
+    assert results[0]["step"] == results[1]["step"] > 3
+    # the schedule of the first process, which keeps the time, has come to its end
+    assert results[0]["progress"] >= 1.0
+
+
+def _run_two(config: TrainingConfig, tmp_path: Path) -> list[dict]:
+    """Train in two gloo processes; what each of them found."""
     folder = tmp_path / "run"
     folder.mkdir()
     program = tmp_path / "two.py"
@@ -186,11 +211,7 @@ def test_two_processes_take_the_mean_gradient(
         ],
         check=True, env=environment, timeout=240, capture_output=True,
     )  # fmt: skip
-    results = [torch.load(folder / f"rank{k}.pt") for k in (0, 1)]
-    assert results[0]["same"]
-    assert results[0]["losses"] != results[1]["losses"]  # different batches
-    weights = _average_by_hand(config, tmp_path / "alone", 3)
-    assert torch.allclose(weights, results[0]["weights"], atol=2e-5)
+    return [torch.load(folder / f"rank{k}.pt") for k in (0, 1)]
 
 
 def _average_by_hand(config: TrainingConfig, folder: Path, steps: int) -> torch.Tensor:

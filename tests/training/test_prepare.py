@@ -292,6 +292,18 @@ def test_relatives_are_clustered_and_strangers_are_not(rng):
     assert label.tolist() == [0, 0, 0]
 
 
+def test_short_relatives_of_long_chains_are_found(rng):
+    missed = 0
+    for _ in range(20):
+        long = "".join(rng.choice(list(CODES), 1000))
+        short = mutate(long[400:460], 0.5, rng)
+        related = align_identity(short, long)[0] >= 0.45
+        label = cluster_sequences([long, short], 0.4, mmseqs=False)
+        missed += related and label[0] != label[1]
+    # by words of all of the long chain 9 of them
+    assert missed <= 2
+
+
 def test_identity_of_a_known_alignment():
     first = "ACDEFGHIKLMNPQRSTVWYACDEFGHIKLMN"
     second = first[:16] + "W" + first[17:24]
