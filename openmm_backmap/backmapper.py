@@ -10,11 +10,12 @@ import numpy as np
 
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
 from openmm_backmap.backmapper_beads import look_at_trajectory
+from openmm_backmap.backmapper_disulfides import find_disulfides
+from openmm_backmap.backmapper_frames import first_frames, frames_from_positions
 from openmm_backmap.backmapper_input import (
     as_cg_topology,
     check_mapping,
     check_options,
-    frames_from_positions,
     is_mixed,
     share_engine,
 )
@@ -165,9 +166,9 @@ class Backmapper:
             Its bonds help to split chains.
         frames : sequence of CGFrame or numpy.ndarray, shape (F, B, 3), optional
             Frames of the run in nm, by which CA are told from centres of
-            mass; `CGFrame` may be cut by their boxes.  If None, `positions` or
-            those of the topology file, until `backmap_trajectory` sees the
-            first frames.
+            mass and chain ends are found; `CGFrame` may be cut by their boxes.
+            If None, `positions` or those of the topology file, until
+            `backmap_trajectory` sees the first frames.
         strict : bool, optional
             Whether beads that are not protein are an error instead of being
             left out.
@@ -175,6 +176,8 @@ class Backmapper:
             Turns the topology into the part wanted, see `mapping.subset`.
         **options
             Keywords of the constructor: `hydrogens`, `seed`, `threads`, ...
+            Here `disulfides` may be "auto": the pairs that the model builds in
+            all of `frames` (or in the one structure that is known).
 
         Returns
         -------
@@ -207,7 +210,15 @@ class Backmapper:
             )
             return found if select is None else select(found)
 
-        backmapper = cls(read(frames), engine, **options)
+        found = read(frames)
+        if isinstance(options.get("disulfides"), str):
+            seen = first_frames(topology, options["disulfides"], frames, positions, box)
+            trial = cls(
+                found, engine, **{**options, "disulfides": (), "hydrogens": False}
+            )
+            heavy = trial.backmap_batch(seen).heavy
+            options["disulfides"] = find_disulfides(heavy, found.residue_type)
+        backmapper = cls(found, engine, **options)
         if frames is None and (mapping is None or is_mixed(mapping)):
             backmapper._tell_beads = partial(
                 look_at_trajectory, read=read, warns=mapping is None
@@ -386,6 +397,7 @@ class Backmapper:
         if found is self.cg_topology:
             return
         check_mapping(found, self.engine)
+        check_options(found, self.seed, self.threads, self.exact_ca)
         self.cg_topology = found
         self.atom_topology = replace(self.atom_topology, cg=found)
         self._runner = self._make_runner()
@@ -398,6 +410,7 @@ class Backmapper:
         temperature: float = 300.0,
         timestep: float = 0.001,
         platform: str | None = None,
+        cutoff: Any = 1.0,
     ) -> Any:
         """Make an all-atom Simulation that starts from a frame.
 
@@ -411,12 +424,15 @@ class Backmapper:
             All atoms, with hydrogens.
         solvent : str, optional
             "vacuum", "obc" or "gbn2".
-        temperature : float, optional
+        temperature : float or Quantity, optional
             In kelvin, for the Langevin thermostat.
-        timestep : float, optional
+        timestep : float or Quantity, optional
             In ps.
         platform : str, optional
             OpenMM platform.  If None, OpenMM chooses.
+        cutoff : float or Quantity or None, optional
+            Of all non-bonded forces, in nm, as in `Minimizer`.  If None, all pairs
+            interact, which is slower and what GB models were made for.
 
         Returns
         -------
@@ -433,4 +449,5 @@ class Backmapper:
             temperature=temperature,
             timestep=timestep,
             platform=platform,
+            cutoff=cutoff,
         )

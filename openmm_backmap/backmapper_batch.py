@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from openmm_backmap.backmapper_input import check_frame
+from openmm_backmap.backmapper_disulfides import notice_disulfides
+from openmm_backmap.backmapper_frames import check_frame
 from openmm_backmap.backmapper_pieces import cut_frame
 from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.errors import BadOutputError
@@ -154,6 +155,7 @@ class BatchRunner:
             for name in find_model_slots(cg_topology.mapping)
         ]
         self._rows = rows
+        self._has_noticed = False
         self._residue_of_atom = np.repeat(
             np.arange(cg_topology.n_residues), np.diff(atom_topology.first_atom)
         )
@@ -195,6 +197,9 @@ class BatchRunner:
                 heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
         heavy = heavy.numpy()
+        if not self._has_noticed and self.atom_topology.has_hydrogens:
+            self._has_noticed = True
+            notice_disulfides(heavy, self.atom_topology)
         built = np.einsum("rs,frsx->frx", self._bead_weight, heavy)
         displacement = np.linalg.norm(
             built - np.repeat(anchor, copies, axis=0), axis=-1

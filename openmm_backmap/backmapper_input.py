@@ -16,25 +16,25 @@ from openmm_backmap.artifact import (
     list_models,
     load_engine,
 )
+from openmm_backmap.backmapper_frames import stack_frames
 from openmm_backmap.errors import (
     BackmapWarning,
-    GeometryError,
     InputError,
     ModelError,
 )
 from openmm_backmap.frames import CGFrame
+from openmm_backmap.mapping.bead_kind import find_rest_distances
 from openmm_backmap.mapping.cg_mapping import MAPPINGS, CGMapping
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
+from openmm_backmap.units import strip_lengths
 
 __all__ = [
     "PREFERRED_MODELS",
     "as_cg_topology",
-    "check_frame",
     "check_mapping",
     "check_options",
     "choose_model",
-    "frames_from_positions",
     "is_mixed",
     "notice_centres_of_mass",
     "share_engine",
@@ -136,7 +136,14 @@ def as_cg_topology(
         As it is where one came.
     """
     if isinstance(topology, CGTopology):
+        said = mapping.name if isinstance(mapping, CGMapping) else mapping
+        if isinstance(said, str) and said not in (topology.mapping.name, "mixed"):
+            raise InputError(
+                f"mapping: {said!r} came, but this CGTopology was made with "
+                f"{topology.mapping.name!r}; say it when that is made"
+            )
         return topology
+    options |= {k: strip_lengths(options.get(k)) for k in ("positions", "box")}
     is_listed = mapping is not None and not isinstance(mapping, str | CGMapping)
     options["mapping"] = mapping
     if mapping is None:
@@ -156,7 +163,7 @@ def as_cg_topology(
         vectors = topology.getPeriodicBoxVectors()
         box = None if vectors is None else np.array(vectors._value)
     if frames is not None and len(frames):
-        positions, box = _stack_frames(frames, box)
+        positions, box = stack_frames(frames, box)
         if len(positions[0]) == _count_particles(topology):
             options |= {"positions": positions, "box": box}
     if hasattr(topology, "getNumAtoms"):
@@ -175,11 +182,19 @@ def as_cg_topology(
         return found.with_com_residues(
             found.find_com_residues(positions, box=box, system=system)
         )
-    if positions is None or mapping is not None:
+    if mapping is not None:
+        return found
+    if positions is None and not _has_rest_lengths(found, options.get("system")):
         return found
     return notice_centres_of_mass(
         found, positions, box, options.get("system"), readable
     )
+
+
+def _has_rest_lengths(topology: CGTopology, system: Any) -> bool:
+    """Whether the bonds of a System tell CA from centres of mass."""
+    particle = topology.bead_index.max(axis=1)
+    return find_rest_distances(system, particle, topology.chain_index) is not None
 
 
 def _count_particles(topology: Any) -> int:
@@ -187,17 +202,6 @@ def _count_particles(topology: Any) -> int:
     if hasattr(topology, "getNumAtoms"):
         return topology.getNumAtoms()
     return getattr(topology, "n_atoms", -1)
-
-
-def _stack_frames(
-    frames: np.ndarray | Sequence[CGFrame], box: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Positions (F, B, 3) and boxes (F, 3, 3) of frames; `box` where one has none."""
-    if not all(isinstance(frame, CGFrame) for frame in frames):
-        return np.asarray(frames), box
-    other = np.zeros((3, 3)) if box is None else box
-    boxes = [other if frame.box is None else frame.box for frame in frames]
-    return np.stack([frame.positions for frame in frames]), np.stack(boxes)
 
 
 def check_mapping(topology: CGTopology, engine: Engine) -> None:
@@ -292,66 +296,6 @@ def notice_centres_of_mass(
     return found if is_readable else topology
 
 
-def check_frame(frame: CGFrame, topology: CGTopology) -> None:
-    """Refuse a frame whose beads do not fit the topology or are not finite.
-
-    Parameters
-    ----------
-    frame : CGFrame
-        The frame.
-    topology : CGTopology
-        What is wanted; beads that it leaves out are not looked at.
-
-    Raises
-    ------
-    InputError
-        If the number of beads differs.
-    GeometryError
-        If a bead or the box is not finite, or if two residues that are bonded lie
-        at one point.
-    """
-    positions = np.asarray(frame.positions)
-    n_beads = topology.n_beads
-    if positions.shape != (n_beads, 3):
-        raise InputError(
-            f"frame at step {frame.step}: positions of shape {positions.shape} came, "
-            f"wanted ({n_beads}, 3); is this the trajectory of that topology?"
-        )
-    used = topology.bead_index
-    bad = ~np.isfinite(positions).all(axis=-1)
-    if bad.any():
-        rows = np.flatnonzero((bad[used] & (used >= 0)).any(axis=-1))
-        if len(rows):
-            row = rows[0]
-            raise GeometryError(
-                f"frame at step {frame.step}: bead of residue "
-                f"{topology.residue_name[row]} {topology.residue_id[row]} is not "
-                f"finite ({len(rows)} residues in all); did the simulation blow up?"
-            )
-    _check_apart(frame, topology)
-    if frame.box is not None and not np.isfinite(frame.box).all():
-        raise GeometryError(f"frame at step {frame.step}: the box is not finite")
-
-
-def _check_apart(frame: CGFrame, topology: CGTopology) -> None:
-    """Refuse bonded residues at one point, between which nothing can be built."""
-    rows = np.arange(topology.n_residues)
-    anchor = topology.bead_index[rows, topology.anchor_slot]
-    beads = np.asarray(frame.positions)[anchor]
-    same = (np.abs(np.diff(beads, axis=0)) < 1e-6).all(axis=1)
-    same &= np.diff(topology.chain_index) == 0
-    if same.any():
-        row = int(np.flatnonzero(same)[0])
-        names = [
-            f"{topology.residue_name[k]} {topology.residue_id[k]}"
-            for k in (row, row + 1)
-        ]
-        raise GeometryError(
-            f"frame at step {frame.step}: beads of {names[0]} and {names[1]} lie at "
-            f"one point ({int(same.sum())} such pairs); were the positions ever set?"
-        )
-
-
 def check_options(
     topology: CGTopology, seed: int, threads: int | None, exact_ca: bool
 ) -> None:
@@ -378,37 +322,3 @@ def check_options(
             "exact_ca: some beads are centres of mass, whose CA are not known; "
             "leave exact_ca out, or state mapping='ca'"
         )
-
-
-def frames_from_positions(
-    positions: np.ndarray, box: np.ndarray | None
-) -> list[CGFrame]:
-    """Make frames of bead positions.
-
-    Parameters
-    ----------
-    positions : numpy.ndarray, shape (F, B, 3)
-        Beads in nm.
-    box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
-        Box vectors in nm.
-
-    Returns
-    -------
-    list of CGFrame
-        Their steps count from 0.
-
-    Raises
-    ------
-    InputError
-        If there is no frame axis.
-    """
-    positions = np.asarray(positions, np.float32)
-    if positions.ndim != 3 or positions.shape[-1] != 3:
-        raise InputError(
-            f"positions: shape {positions.shape} came, wanted (F, B, 3); "
-            "add a frame axis in front with positions[None]"
-        )
-    if box is None:
-        return [CGFrame(positions=x, step=k) for k, x in enumerate(positions)]
-    boxes = np.broadcast_to(np.asarray(box, np.float32), (len(positions), 3, 3))
-    return [CGFrame(positions=x, box=boxes[k], step=k) for k, x in enumerate(positions)]

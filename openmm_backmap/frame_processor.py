@@ -8,7 +8,7 @@ import numpy as np
 
 from openmm_backmap.backmapper import Backmapper
 from openmm_backmap.backmapper_batch import BackmapBatch
-from openmm_backmap.backmapper_input import check_frame
+from openmm_backmap.backmapper_frames import check_frame
 from openmm_backmap.errors import BackmapError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.metrics.summary import FrameChecker

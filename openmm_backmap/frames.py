@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openmm_backmap.units import strip_lengths
+
 __all__ = ["AtomFrame", "CGFrame"]
 
 
@@ -27,6 +29,10 @@ class CGFrame:
     box: np.ndarray | None = None
     step: int = 0
     time: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Take the units off what OpenMM hands out."""
+        _strip(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +64,15 @@ class AtomFrame:
     confidence: np.ndarray | None = None
     stage: str = "model"
     sample: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the units off what OpenMM hands out."""
+        _strip(self)
+
+
+def _strip(frame: CGFrame | AtomFrame) -> None:
+    """Positions and box of a new frame as plain arrays in nm."""
+    for name in ("positions", "box"):
+        value = getattr(frame, name)
+        if value is not None and not isinstance(value, np.ndarray):
+            object.__setattr__(frame, name, strip_lengths(value))

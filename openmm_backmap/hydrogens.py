@@ -19,6 +19,7 @@ from openmm_backmap.hydrogen_groups import (
     group_sites,
 )
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.phosphates import PhosphateTurner
 from openmm_backmap.residues.atoms import N_SLOTS
 
 __all__ = ["HydrogenPlacer"]
@@ -86,6 +87,9 @@ class HydrogenPlacer:
             sites.append(np.repeat(number, group.added.shape[1]))
         self._turning_atom = np.concatenate(atoms)
         self._turning_site = np.concatenate(sites)
+        self._phosphates = PhosphateTurner(
+            atom_topology, self._groups, compute_united_charges(atom_topology)
+        )
         self._cloud_bonded = bonded[self._cloud_atom]
         self._turning_bonded = bonded[self._turning_atom]
 
@@ -155,7 +159,12 @@ class HydrogenPlacer:
                 self._turn(position, group, parent, axes, cloud, trees)
             atoms[:, :, group.added] = position
         self._part(atoms, trees)
-        return atoms.transpose(1, 2, 0)
+        whole = atoms.transpose(1, 2, 0)
+        if self._phosphates.n_phosphates:
+            whole = np.ascontiguousarray(whole)
+            for frame in whole:
+                self._phosphates.turn(frame)
+        return whole
 
     def _turn(
         self,

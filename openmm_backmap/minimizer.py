@@ -148,7 +148,7 @@ class Minimizer:
         force_unit = unit.kilojoule_per_mole / unit.nanometer
         self._tolerance = float(strip_unit(tolerance, force_unit))
         strength = float(strip_unit(restraint, force_unit / unit.nanometer))
-        if self._tolerance <= 0.0 or strength < 0.0:
+        if not self._tolerance > 0.0 or not strength >= 0.0:
             raise InputError(
                 f"tolerance={tolerance}, restraint={restraint}: the tolerance must be "
                 "above 0 and the restraint not below"

@@ -45,7 +45,7 @@ def create_system(
     solvent : str
         One of `SOLVENTS`.
     cutoff : float or Quantity or None
-        Cut-off in nm; None for all pairs.
+        Cut-off in nm; None or inf for all pairs.
 
     Returns
     -------
@@ -71,9 +71,13 @@ def create_system(
     if solvent != "vacuum":
         files.append(_IMPLICIT[solvent])
     options: dict[str, Any] = {"nonbondedMethod": app.NoCutoff}
+    length = float("inf")
     if cutoff is not None:
-        options["nonbondedMethod"] = app.CutoffNonPeriodic
         length = float(strip_unit(cutoff, unit.nanometer))
+    if not length > 0.0:
+        raise InputError(f"cutoff={cutoff}: give a length above 0, or None")
+    if np.isfinite(length):
+        options["nonbondedMethod"] = app.CutoffNonPeriodic
         options["nonbondedCutoff"] = length * unit.nanometer
     _check_lengths(atom_topology)
     system = app.ForceField(*files).createSystem(
@@ -110,6 +114,7 @@ def create_simulation(
     temperature: float,
     timestep: float,
     platform: str | None,
+    cutoff: Any = 1.0,
 ) -> app.Simulation:
     """Make a Simulation of all atoms; see `Backmapper.to_simulation`.
 
@@ -119,7 +124,7 @@ def create_simulation(
         With hydrogens.
     positions : numpy.ndarray, shape (N, 3)
         In nm.
-    solvent, temperature, timestep, platform
+    solvent, temperature, timestep, platform, cutoff
         See `Backmapper.to_simulation`.
 
     Returns
@@ -127,9 +132,11 @@ def create_simulation(
     openmm.app.Simulation
         Not periodic.
     """
-    system = create_system(atom_topology, solvent=solvent)
+    system = create_system(atom_topology, solvent=solvent, cutoff=cutoff)
     integrator = openmm.LangevinMiddleIntegrator(
-        temperature * unit.kelvin, 1.0 / unit.picosecond, timestep
+        float(strip_unit(temperature, unit.kelvin)),
+        1.0 / unit.picosecond,
+        float(strip_unit(timestep, unit.picosecond)),
     )
     args = [] if platform is None else [openmm.Platform.getPlatform(platform)]
     topology = atom_topology.with_box(None).topology

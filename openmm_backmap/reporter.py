@@ -98,9 +98,10 @@ class BackmapReporter:
         Whether hydrogens are added.
     histidine : str or dict, optional
         "HIE", "HID" or "HIP", for all histidines or by residue index.
-    disulfides : sequence of tuple of int, optional
-        Pairs of cysteines that are bonded, by residue index. If None, those
-        of `template`.
+    disulfides : sequence of tuple of int or "auto", optional
+        Pairs of cysteines that are bonded, by residue index, or "auto" for those
+        that stand as in a disulfide when the run begins. If None, those of
+        `template`.
     template : str or Path, optional
         A reference all-atom structure, see `Backmapper`.
     exactCA : bool, optional
@@ -161,7 +162,7 @@ class BackmapReporter:
         mapping: Any = None,
         hydrogens: bool = True,
         histidine: str | Mapping[int, str] = "HIE",
-        disulfides: Sequence[tuple[int, int]] | None = None,
+        disulfides: Sequence[tuple[int, int]] | str | None = None,
         template: Any = None,
         exactCA: bool = False,
         strict: bool = False,

@@ -415,3 +415,32 @@ def test_positions_that_were_never_set_are_named(ca_backmapper) -> None:
     frame = CGFrame(np.zeros((n, 3), np.float32), step=7)
     with pytest.raises(GeometryError, match=r"step 7: beads of .* lie at one point"):
         ca_backmapper.backmap([frame])
+
+
+@pytest.mark.parametrize("name", ["ca", "table"])
+def test_exact_ca_on_a_line_get_whole_residues(name: str) -> None:
+    ca = np.zeros((20, 3), np.float32)
+    ca[:, 0] = 0.38 * np.arange(20)
+    backmapper = Backmapper.from_topology(
+        "GASRKLEFWYHPGASRKLEF", name, threads=1, exact_ca=True
+    )
+    atoms = backmapper.backmap([CGFrame(ca)])[0].positions
+    bonds = [(a.index, b.index) for a, b in backmapper.atom_topology.topology.bonds()]
+    first, second = np.array(bonds).T
+    length = np.linalg.norm(atoms[first] - atoms[second], axis=1)
+    assert length.min() > 0.09 and length.max() < 0.20
+
+
+def test_a_system_alone_tells_centres_of_mass(shared) -> None:
+    folder = shared / "cases" / "calvados3_hnRNPA1S"
+    system = openmm.XmlSerializer.deserialize((folder / "hnRNPA1S.xml").read_text())
+    topology = app.PDBFile(str(folder / "top.pdb")).topology
+    with pytest.warns(BackmapWarning, match="lie like centres of mass"):
+        backmapper = Backmapper.from_topology(topology, "table", system=system)
+    assert backmapper.cg_topology.mapping.name == "mixed"
+
+
+def test_a_mapping_that_a_topology_does_not_have_is_refused() -> None:
+    topology = CGTopology.from_sequence("GAS")
+    with pytest.raises(InputError, match="'com' came, but this CGTopology was made"):
+        Backmapper.from_topology(topology, "table", mapping="com")

@@ -20,6 +20,7 @@ from openmm_backmap.errors import InputError
 from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
+from openmm_backmap.phosphates import PhosphateTurner
 from openmm_backmap.residues.atoms import SLOT_NAMES
 from openmm_backmap.residues.hydrogens import VARIANTS
 from openmm_backmap.residues.names import CODES, PHOSPHORYLATED
@@ -312,6 +313,47 @@ def test_phosphates_are_tetrahedral_and_clear_of_the_protein(
             near = np.sort(np.linalg.norm(others - p, axis=1))
             assert near[0] == pytest.approx(0.161, abs=1e-4)
             assert near[1] > 0.2
+
+
+def test_crowded_phosphates_turn_away_and_keep_their_shape(
+    protein: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every serine, threonine and tyrosine at once, some beside one another."""
+    swap = {"SER": "SEP", "THR": "TPO", "TYR": "PTR"}
+    letters = np.array(list(CODES))[protein.residue_type]
+    # alternate residues carry a phosphate, whatever they were
+    kinds = np.where(np.arange(len(letters)) % 2, "S", letters)
+    cg = CGTopology.from_sequence("".join(kinds))
+    cg = replace(cg, residue_name=tuple(swap.get(n, n) for n in cg.residue_name))
+    top = AtomTopology.from_cg_topology(cg)
+    chi = torch.zeros(1, len(kinds), 4) + 1.1
+    backbone = torch.from_numpy(protein.positions[:1, :, :5])
+    heavy = build_side_chains(
+        backbone, torch.from_numpy(cg.residue_type), chi, load_builder_tables()
+    ).numpy()
+    oxt = terminal_oxygen(heavy, protein.chain_index)
+    atoms = list(top.topology.atoms())
+    added = [a.index for a in atoms if a.name in ("P", "O1P", "O2P", "O3P")]
+    residue = np.array([a.residue.index for a in atoms])
+    is_heavy = np.array([a.element.symbol != "H" for a in atoms])
+
+    def count_near(placed: np.ndarray) -> int:
+        gap = cdist(placed[added], placed[is_heavy])
+        apart = residue[added][:, None] != residue[is_heavy]
+        return int((gap[apart] < 0.25).sum())
+
+    turned = HydrogenPlacer(top).place(heavy, oxt)[0]
+    monkeypatch.setattr(PhosphateTurner, "turn", lambda self, atoms: None)
+    before = HydrogenPlacer(top).place(heavy, oxt)[0]
+    assert count_near(before) > 20
+    assert count_near(turned) < 0.6 * count_near(before)
+    rest = np.setdiff1d(np.arange(len(atoms)), added)
+    np.testing.assert_array_equal(turned[rest], before[rest])
+    for first, second in top.topology.bonds():
+        if {first.index, second.index} & set(added):
+            length = np.linalg.norm(turned[first.index] - turned[second.index])
+            was = np.linalg.norm(before[first.index] - before[second.index])
+            assert length == pytest.approx(was, abs=1e-4)
 
 
 def test_shapes_that_do_not_fit_are_refused(protein: SimpleNamespace) -> None:

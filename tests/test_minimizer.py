@@ -406,3 +406,21 @@ def test_two_threads_may_share_a_minimizer(piece: SimpleNamespace) -> None:
     assert not any(thread.is_alive() for thread in threads)
     np.testing.assert_allclose(found, wanted, rtol=1e-3)
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
+def test_cutoffs_that_are_none_are_refused(
+    piece: SimpleNamespace, cutoff: float
+) -> None:
+    with pytest.raises(InputError, match="cutoff="):
+        Minimizer(piece.topology, cutoff=cutoff)
+
+
+def test_an_infinite_cutoff_is_none(piece: SimpleNamespace) -> None:
+    energies = [
+        Minimizer(piece.topology, cutoff=cutoff, platform="Reference").energy(
+            piece.frame.positions
+        )
+        for cutoff in (None, float("inf"))
+    ]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-6)

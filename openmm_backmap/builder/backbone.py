@@ -113,7 +113,11 @@ def unit_frames(
         one * dihedral,
     )
     before = torch.where(joined_before.unsqueeze(-1), _shift(ca, -1), virtual)
-    return frame_from_axes(following - ca, before - ca)
+    axis, side = following - ca, before - ca
+    # CA on a line, as only exact ones can be, leave y open: any will do
+    flat = perpendicular_part(side, normalize(axis)).square().sum(-1, keepdim=True)
+    across = torch.zeros_like(axis).scatter(-1, axis.abs().argmin(-1, True), 1.0)
+    return frame_from_axes(axis, torch.where(flat < 1e-10, across, side))
 
 
 def unit_kind(residue_type: Tensor, is_cis: Tensor) -> Tensor:

@@ -120,6 +120,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "cis peptides are favoured where the CAs still lie as there",
     )
     group.add_argument(
+        "--disulfides",
+        action="store_true",
+        help="bond cysteines that stand as in a disulfide in all of the first frames",
+    )
+    group.add_argument(
         "--exact-ca",
         action="store_true",
         help="leave CA beads where they are even if no backbone fits them (bonds and "

@@ -242,6 +242,7 @@ def _make_backmapper(
         select=select,
         hydrogens=not arguments.no_hydrogens,
         template=arguments.template,
+        disulfides="auto" if arguments.disulfides else None,
         exact_ca=arguments.exact_ca,
         seed=arguments.seed,
         threads=arguments.threads,

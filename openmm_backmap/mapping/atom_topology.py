@@ -263,6 +263,13 @@ def _variants(
     for value in (default, *chosen.values()):
         if value not in _HISTIDINES:
             raise TopologyError(f"histidine={value!r}: give one of {_HISTIDINES}")
+    known = np.flatnonzero(cg.residue_type == _HIS).tolist()
+    for r in chosen:
+        if r not in known:
+            raise TopologyError(
+                f"histidine={{{r}: ...}}: residue {r} is no histidine; give residue "
+                f"indices from 0, of {known}"
+            )
     bonded = {residue for pair in disulfides for residue in pair}
     variants = []
     types = cg.residue_type.tolist()

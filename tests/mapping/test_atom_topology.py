@@ -144,3 +144,9 @@ def test_ten_thousand_residues_take_seconds(rng: np.random.Generator) -> None:
     atoms = AtomTopology.from_cg_topology(cg)
     assert atoms.n_residues == 10_000
     assert time.process_time() - start < 6.0  # 0.8 s alone; the machine is shared
+
+
+def test_a_histidine_that_is_none_is_refused() -> None:
+    cg = CGTopology.from_sequence("AHA")
+    with pytest.raises(TopologyError, match=r"residue 2 is no histidine.*of \[1\]"):
+        AtomTopology.from_cg_topology(cg, histidine={2: "HIP"})
