@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from openmm_backmap.errors import BackmapWarning
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
@@ -73,7 +74,7 @@ def notice_disulfides(heavy: np.ndarray, topology: AtomTopology) -> None:
     if not pairs:
         return
     warnings.warn(
-        f"{_name_pairs(pairs, cg.residue_id)}: they stand as in a disulfide, but are "
+        f"{_name_pairs(pairs, cg)}: they stand as in a disulfide, but are "
         "thiols in the topology, so all-atom MD drives them apart. Say "
         "disulfides='auto' (--disulfides on the command line), or list the pairs, to "
         "bond them",
@@ -82,9 +83,13 @@ def notice_disulfides(heavy: np.ndarray, topology: AtomTopology) -> None:
     )
 
 
-def _name_pairs(pairs: Sequence[tuple[int, int]], residue_id: Sequence[str]) -> str:
-    """Names of pairs, the first ones of many."""
-    names = [f"CYS {residue_id[i]} and {residue_id[j]}" for i, j in pairs]
+def _name_pairs(pairs: Sequence[tuple[int, int]], cg: CGTopology) -> str:
+    """Names of pairs, the first ones of many, with chains where there are several."""
+    chain = [cg.chain_id[k] if cg.n_chains > 1 else "" for k in cg.chain_index]
+    names = [
+        f"CYS {chain[i]}{cg.residue_id[i]} and {chain[j]}{cg.residue_id[j]}"
+        for i, j in pairs
+    ]
     more = len(names) - _MOST_NAMED
     text = ", ".join(names[:_MOST_NAMED])
     return f"{text} and {more} more pairs" if more > 0 else text
