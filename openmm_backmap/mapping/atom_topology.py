@@ -31,6 +31,7 @@ _STATED = {
     "HID": "HID", "HSD": "HID", "HISD": "HID",
     "HIE": "HIE", "HSE": "HIE", "HISE": "HIE",
     "HIP": "HIP", "HSP": "HIP", "HISH": "HIP",
+    **{f"{end}{name}": name for end in "NC" for name in _HISTIDINES},
     **{name: name for name in PHOSPHORYLATED},
     "S1P": "SEP", "SP2": "SEP", "T1P": "TPO", "THP": "TPO", "Y1P": "PTR", "TP2": "PTR",
 }  # fmt: skip

@@ -52,7 +52,11 @@ ALIASES = {
 _TYPE = {name: k for k, name in enumerate(RESIDUE_NAMES)}
 _TYPE.update({alias: _TYPE[name] for alias, name in ALIASES.items()})
 _TYPE.update(
-    {f"{end}{name}": k for end in "NC" for k, name in enumerate(RESIDUE_NAMES)}
+    {
+        f"{end}{name}": _TYPE[name]
+        for end in "NC"
+        for name in (*RESIDUE_NAMES, "HID", "HIE", "HIP", "CYX")
+    }
 )
 _TYPE.update({f"{name}T": k for k, name in enumerate(RESIDUE_NAMES)})
 

@@ -12,7 +12,7 @@ from openmm_backmap.errors import TopologyError
 from openmm_backmap.mapping.atom_topology import AtomTopology, unique_chain_ids
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.residues.atoms import SLOT_NAMES
-from openmm_backmap.residues.names import CODES
+from openmm_backmap.residues.names import CODES, residue_type_of
 
 FORCE_FIELD = app.ForceField("amber14-all.xml")
 
@@ -150,3 +150,12 @@ def test_a_histidine_that_is_none_is_refused() -> None:
     cg = CGTopology.from_sequence("AHA")
     with pytest.raises(TopologyError, match=r"residue 2 is no histidine.*of \[1\]"):
         AtomTopology.from_cg_topology(cg, histidine={2: "HIP"})
+
+
+def test_histidines_at_chain_ends_keep_their_amber_names() -> None:
+    cg = replace(
+        CGTopology.from_sequence("HACH"), residue_name=("NHIP", "ALA", "CYX", "CHID")
+    )
+    assert AtomTopology.from_cg_topology(cg).variant == ("HIP", "ALA", "CYS", "HID")
+    types = [residue_type_of(name) for name in cg.residue_name]
+    assert types == cg.residue_type.tolist()
