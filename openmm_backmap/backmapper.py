@@ -386,6 +386,10 @@ class Backmapper:
             exact_ca=self.exact_ca,
         )
 
+    def hush(self) -> None:
+        """Say nothing of disulfides, where another process does."""
+        self._runner.tells_disulfides = False
+
     def _look_at(self, path: Any, top: Any) -> None:
         """Let a trajectory tell what the beads are, where one structure did."""
         if self._tell_beads is None:

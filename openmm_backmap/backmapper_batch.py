@@ -155,7 +155,7 @@ class BatchRunner:
             for name in find_model_slots(cg_topology.mapping)
         ]
         self._rows = rows
-        self._has_noticed = False
+        self.tells_disulfides = True
         self._residue_of_atom = np.repeat(
             np.arange(cg_topology.n_residues), np.diff(atom_topology.first_atom)
         )
@@ -197,8 +197,8 @@ class BatchRunner:
                 heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
         heavy = heavy.numpy()
-        if not self._has_noticed and self.atom_topology.has_hydrogens:
-            self._has_noticed = True
+        if self.tells_disulfides:
+            self.tells_disulfides = False
             notice_disulfides(heavy, self.atom_topology)
         built = np.einsum("rs,frsx->frx", self._bead_weight, heavy)
         displacement = np.linalg.norm(

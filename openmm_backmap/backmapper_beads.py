@@ -44,7 +44,7 @@ def look_at_trajectory(
     CGTopology or None
         `current` where the trajectory says the same; None if it has no frames, or
         none of these beads. Where it has other chain ends, which would change the
-        atoms, that is told, and `current` stays.
+        atoms, that is told, and those of `current` stay.
     """
     first = next(iter(read_cg_frames(path, top, stop=LOOKED_AT, chunk=LOOKED_AT)), ())
     if not first or any(len(frame.positions) != current.n_beads for frame in first):
@@ -54,14 +54,16 @@ def look_at_trajectory(
         found = read(first)
     if not np.array_equal(found.chain_index, current.chain_index):
         warnings.warn(
-            f"{len(current.chain_id)} chains by the topology's positions, "
+            f"{len(current.chain_id)} chains by the topology, "
             f"{len(found.chain_id)} by those of the trajectory {path}: they stay as "
             "the topology has them. Give frames= to from_topology to have them as the "
             "trajectory has them",
             BackmapWarning,
             stacklevel=4,
         )
-        return current
+        if found.mapping.name not in ("ca", "com", "mixed"):
+            return current
+        found = current.with_com_residues(_is_com(found))
     same = np.array_equal(found.bead_index, current.bead_index)
     if same and found.mapping == current.mapping:
         return current
@@ -77,8 +79,13 @@ def look_at_trajectory(
     return found
 
 
+def _is_com(topology: CGTopology) -> np.ndarray:
+    """Residues (R,) whose bead is a centre of mass."""
+    if topology.mapping.name == "mixed":
+        return topology.anchor_slot > 0
+    return np.full(topology.n_residues, topology.mapping.name == "com")
+
+
 def _count(topology: CGTopology) -> int:
     """Number of residues whose bead is a centre of mass."""
-    if topology.mapping.name == "mixed":
-        return int((topology.anchor_slot > 0).sum())
-    return topology.n_residues * (topology.mapping.name == "com")
+    return int(_is_com(topology).sum())

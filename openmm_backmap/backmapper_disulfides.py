@@ -7,12 +7,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from openmm_backmap.errors import BackmapWarning
+from openmm_backmap.frames import AtomFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
-__all__ = ["MAX_BOND", "find_disulfides", "notice_disulfides"]
+__all__ = ["MAX_BOND", "find_disulfides", "notice_disulfides", "notice_in_frames"]
 
 MAX_BOND = 0.25
 """Farthest sulphurs in nm of a disulfide that was built; thiols are at 0.33."""
@@ -62,8 +63,10 @@ def notice_disulfides(heavy: np.ndarray, topology: AtomTopology) -> None:
     heavy : numpy.ndarray, shape (F, R, 14, 3)
         Heavy atoms in nm.
     topology : AtomTopology
-        With its disulfides.
+        With its disulfides. Where it has no hydrogens, nobody starts MD from it.
     """
+    if not topology.has_hydrogens:
+        return
     cg = topology.cg
     bonded = {residue for pair in topology.disulfides for residue in pair}
     pairs = [
@@ -81,6 +84,20 @@ def notice_disulfides(heavy: np.ndarray, topology: AtomTopology) -> None:
         BackmapWarning,
         stacklevel=5,
     )
+
+
+def notice_in_frames(frames: Sequence[AtomFrame], topology: AtomTopology) -> None:
+    """Do the same for frames that were written.
+
+    Parameters
+    ----------
+    frames : sequence of AtomFrame
+        Of the topology, at least one.
+    topology : AtomTopology
+        With its disulfides.
+    """
+    heavy = [frame.positions[topology.slot_atom] for frame in frames]
+    notice_disulfides(np.stack(heavy), topology)
 
 
 def _name_pairs(pairs: Sequence[tuple[int, int]], cg: CGTopology) -> str:

@@ -189,6 +189,9 @@ def stack_frames(
     """
     if not all(isinstance(frame, CGFrame) for frame in frames):
         return np.asarray(strip_lengths(frames)), box
+    positions = np.stack([frame.positions for frame in frames])
+    if box is None and all(frame.box is None for frame in frames):
+        return positions, None
     other = np.zeros((3, 3)) if box is None else box
     boxes = [other if frame.box is None else frame.box for frame in frames]
-    return np.stack([frame.positions for frame in frames]), np.stack(boxes)
+    return positions, np.stack(boxes)

@@ -159,9 +159,11 @@ def as_cg_topology(
         if options.get("positions") is None:
             options["positions"] = first
     positions, box = options.get("positions"), options.get("box")
+    system = options.get("system")
+    if box is None and system is not None and system.usesPeriodicBoundaryConditions():
+        box = strip_lengths(system.getDefaultPeriodicBoxVectors())
     if box is None and hasattr(topology, "getPeriodicBoxVectors"):
-        vectors = topology.getPeriodicBoxVectors()
-        box = None if vectors is None else np.array(vectors._value)
+        box = strip_lengths(topology.getPeriodicBoxVectors())
     if frames is not None and len(frames):
         positions, box = stack_frames(frames, box)
         if len(positions[0]) == _count_particles(topology):
@@ -178,17 +180,14 @@ def as_cg_topology(
     if is_listed:
         return found.with_com_residues(mapping)
     if is_mixed(mapping):
-        system = options.get("system")
         return found.with_com_residues(
             found.find_com_residues(positions, box=box, system=system)
         )
     if mapping is not None:
         return found
-    if positions is None and not _has_rest_lengths(found, options.get("system")):
+    if positions is None and not _has_rest_lengths(found, system):
         return found
-    return notice_centres_of_mass(
-        found, positions, box, options.get("system"), readable
-    )
+    return notice_centres_of_mass(found, positions, box, system, readable)
 
 
 def _has_rest_lengths(topology: CGTopology, system: Any) -> bool:

@@ -82,6 +82,7 @@ class ProcessorSpec:
         backmapper = Backmapper.from_topology(
             self.cg_topology, self.model, device=self.device, **self.options
         )
+        backmapper.hush()
         minimizer = None
         if self.minimize is not None:
             minimizer = Minimizer(backmapper.atom_topology, **self.minimize)

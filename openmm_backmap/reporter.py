@@ -5,6 +5,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -213,7 +214,7 @@ class BackmapReporter:
         self._background = background
         self._queue_size = check_positive("queueSize", queueSize)
         self._queue_policy = check_choice("queuePolicy", queuePolicy, _POLICIES)
-        if not isinstance(maxDelay, int | float) or not maxDelay >= 0.0:
+        if not isinstance(maxDelay, Real) or not maxDelay >= 0.0:
             raise InputError(f"maxDelay: {maxDelay!r} came, wanted 0 s or more")
         self._max_delay = float(maxDelay)
         self._on_error = check_choice("onError", onError, ("stop", "continue"))

@@ -312,10 +312,10 @@ def _warn_of_restart(
     text = ""
     if step < last_step:
         text = f"frames from step {step} to there are skipped"
-    elif step - last_step > settings.interval:
+    elif step // settings.interval * settings.interval > last_step:
         text = (
-            f"the run goes on at step {step}, so those in between are missing. Restart "
-            "from an older checkpoint, or call flush() before each one"
+            f"the run goes on at step {step}, so later ones up to there are missing. "
+            "Restart from an older checkpoint, or call flush() before each one"
         )
         if settings.file.suffix.lower() == ".dcd":
             text += "; DCD holds no steps, so times read from it are wrong from here on"

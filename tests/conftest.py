@@ -81,3 +81,21 @@ def read_protein() -> Callable[[Path | str], SimpleNamespace]:
 def protein(protein_path: Path) -> SimpleNamespace:
     """Give the small real protein in slots; see `read_slots`."""
     return read_slots(protein_path)
+
+
+@pytest.fixture
+def hairpin() -> np.ndarray:
+    """CA in nm of residues 15 to 27 of crambin, VCRLPGTPEALCA (PDB 1EJG, CC0).
+
+    Residues 16 and 26 are bonded.
+    """
+    return np.array(
+        [
+            [-0.102, -0.709, 0.218], [-0.198, -0.344, 0.157], [0.102, -0.314, -0.076],
+            [0.012, -0.619, -0.291], [-0.217, -0.427, -0.532], [0.039, -0.144, -0.548],
+            [-0.117, 0.097, -0.298], [0.121, 0.382, -0.212], [0.328, 0.339, 0.099],
+            [0.179, 0.659, 0.245], [-0.178, 0.521, 0.226], [-0.069, 0.185, 0.363],
+            [0.102, 0.375, 0.649],
+        ],
+        np.float32,
+    )  # fmt: skip

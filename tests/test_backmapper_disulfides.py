@@ -14,21 +14,6 @@ from openmm_backmap.residues.names import RESIDUE_NAMES
 
 HAIRPIN = "VCRLPGTPEALCA"
 
-CRAMBIN = [
-    [-0.102, -0.709, 0.218], [-0.198, -0.344, 0.157], [0.102, -0.314, -0.076],
-    [0.012, -0.619, -0.291], [-0.217, -0.427, -0.532], [0.039, -0.144, -0.548],
-    [-0.117, 0.097, -0.298], [0.121, 0.382, -0.212], [0.328, 0.339, 0.099],
-    [0.179, 0.659, 0.245], [-0.178, 0.521, 0.226], [-0.069, 0.185, 0.363],
-    [0.102, 0.375, 0.649],
-]  # fmt: skip
-"""CA of residues 15 to 27 of crambin (PDB 1EJG, CC0) in nm; 16 and 26 are bonded."""
-
-
-@pytest.fixture
-def hairpin() -> np.ndarray:
-    """Give CA of a piece whose second and last but one residue are bonded."""
-    return np.array(CRAMBIN, np.float32)
-
 
 def test_what_stands_as_a_disulfide_is_said_once(hairpin: np.ndarray) -> None:
     backmapper = Backmapper.from_topology(HAIRPIN, "ca", threads=1)

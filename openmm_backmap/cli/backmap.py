@@ -224,13 +224,17 @@ def _make_backmapper(
 
     topology: Any = arguments.top or paths[0]
     if arguments.top is None and paths[0].suffix.lower() not in _HOLD_TOPOLOGY:
-        topology = CGTopology.from_sequence(arguments.sequence)
+        if arguments.mapping == "mixed":
+            arguments.parser.error("--mapping mixed needs a topology: -t cg.pdb")
+        topology = CGTopology.from_sequence(
+            arguments.sequence, mapping=arguments.mapping or "ca"
+        )
     options: dict[str, Any] = {}
-    if arguments.top is not None:
+    if arguments.top is not None or isinstance(topology, CGTopology):
         # the run tells CA from centres of mass, and where chains end; its start
         # often does not, and a PSF holds no positions at all
         options["frames"] = next(
-            read_cg_frames(paths, arguments.top, stop=LOOKED_AT, chunk=LOOKED_AT)
+            read_cg_frames(paths, topology, stop=LOOKED_AT, chunk=LOOKED_AT)
         )
     backmapper = Backmapper.from_topology(
         Path(topology) if isinstance(topology, str) else topology,
@@ -265,6 +269,7 @@ def _stream(
     n_before: int,
 ) -> None:
     """Take all frames through the pipeline; stop at the first that fails."""
+    from openmm_backmap.backmapper_disulfides import notice_in_frames
     from openmm_backmap.trajectory import CGFrameChunks
 
     backmapper = pipeline.backmapper
@@ -289,8 +294,12 @@ def _stream(
     ):
         progress.advance(n_before)
         planned = _plan_chunks(arguments, chunks, n_before)
+        is_first = workers is not None  # workers say nothing themselves
         for chunk, results in _compute(pipeline, workers, planned):
             for number, result in enumerate(results):
+                if is_first and result.atoms:
+                    is_first = False
+                    notice_in_frames(result.atoms, backmapper.atom_topology)
                 if number < chunk.n_done:
                     continue
                 pipeline.write(result)
@@ -359,6 +368,7 @@ def _open_workers(
         {
             "hydrogens": not arguments.no_hydrogens,
             "template": backmapper.template,
+            "disulfides": backmapper.atom_topology.disulfides,
             "exact_ca": arguments.exact_ca,
             "seed": arguments.seed,
             "threads": threads,

@@ -72,7 +72,7 @@ def split_segments(
     is_adjacent : numpy.ndarray, shape (R - 1,), bool
         Whether no other residue stands between a pair in the topology.
     positions : numpy.ndarray or None, shape (B, 3) or (F, B, 3)
-        Bead positions in nm; of several frames the nearest approach of a pair
+        Bead positions in nm; of several frames the median distance of a pair
         counts. If None, distances are not looked at.
     box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
         Box vectors as rows in nm, zeros for none.
@@ -101,17 +101,20 @@ def split_segments(
     if positions is None:
         is_split |= is_gap & ~is_bonded
     else:
-        distance = _nearest_steps(positions, bead_index[:, 0], box)
+        distance = _median_steps(positions, bead_index[:, 0], box)
         limit = np.where(is_gap, MAX_OVER_GAP, MAX_CONSECUTIVE)
         # a bond is better evidence than a distance: boxes may be unknown
         is_split |= (distance > limit) & ~is_bonded
     return np.concatenate([[0], np.cumsum(is_split)]).astype(np.int64)
 
 
-def _nearest_steps(
+def _median_steps(
     positions: np.ndarray, beads: np.ndarray, box: np.ndarray | None
 ) -> np.ndarray:
-    """Distance (R - 1,) of consecutive beads (R,), the least of all frames."""
+    """Distance (R - 1,) of consecutive beads (R,), the median of all frames.
+
+    Soft bonds are long now and then, and strangers near.
+    """
     frames = np.asarray(positions, np.float64).reshape(-1, *np.shape(positions)[-2:])
     boxes = np.zeros((1, 3, 3)) if box is None else np.asarray(box, np.float64)
     boxes = np.broadcast_to(boxes.reshape(-1, 3, 3), (len(frames), 3, 3))
@@ -119,7 +122,7 @@ def _nearest_steps(
     for k, vectors in enumerate(boxes):
         if np.any(vectors):
             steps[k] = minimum_image(np.nan_to_num(steps[k]), vectors)
-    return np.linalg.norm(steps, axis=2).min(axis=0)
+    return np.median(np.linalg.norm(steps, axis=2), axis=0)
 
 
 def _number_jump(before: ResidueRecord, after: ResidueRecord) -> int:

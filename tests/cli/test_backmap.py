@@ -12,10 +12,12 @@ from openmm import app, unit
 
 from openmm_backmap import Backmapper
 from openmm_backmap.cli.main import main
+from openmm_backmap.residues.names import ONE_TO_THREE as CODE_NAMES
 from openmm_backmap.testsystems import CAGoModel
 
 MODEL = "table"
 XTC_TOLERANCE_NM = 1.1e-3
+HAIRPIN = "VCRLPGTPEALCA"
 
 
 @pytest.fixture(scope="module")
@@ -353,3 +355,40 @@ def test_residues_of_one_letter_are_named_by_a_sequence(cg, here, letters) -> No
     assert backmap("one.pdb", "--sequence", "one.fasta", "-o", "aa.pdb") == 0
     found = mdtraj.load("aa.pdb").topology
     assert "".join(residue.code for residue in found.residues) == letters
+
+
+def write_hairpin(ca: np.ndarray) -> None:
+    """CA of a piece of crambin with a disulfide, as a run of three frames."""
+    xyz = np.stack([ca] * 3)
+    np.save("hairpin.npy", xyz)
+    rows = [
+        f"ATOM  {k + 1:5d}  CA  {CODE_NAMES[letter]} A{k + 1:4d}    "
+        f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+        for k, (letter, (x, y, z)) in enumerate(zip(HAIRPIN, xyz[0] * 10, strict=True))
+    ]
+    Path("hairpin.pdb").write_text("".join(rows) + "END\n")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("top", [("-t", "hairpin.pdb"), ("--sequence", HAIRPIN)])
+def test_disulfides_are_bonded_on_request_and_said_else(
+    here, hairpin, capsys, jobs, top
+) -> None:
+    write_hairpin(hairpin)
+    words = ("hairpin.npy", *top, "-j", jobs, "-c", 1, "-m", "ca")
+    assert backmap(*words, "-o", "bonded.xtc", "--disulfides") == 0
+    assert "stand as in a disulfide" not in capsys.readouterr().err
+    assert backmap(*words, "-o", "thiols.xtc") == 0
+    err = capsys.readouterr().err
+    assert err.count("CYS 2 and 12: they stand as in a disulfide") == 1
+    assert "BackmapWarning" not in err
+    bonded, thiols = (mdtraj.load_topology(f"{n}.pdb") for n in ("bonded", "thiols"))
+    assert thiols.n_atoms - bonded.n_atoms == 2
+    assert sum({a.name, b.name} == {"SG"} for a, b in bonded.bonds) == 1
+
+
+def test_a_mapping_goes_with_a_sequence(cg, here, capsys) -> None:
+    words = (cg / "cg.dcd", "--sequence", "A" * 97, "-o", "aa.xtc")
+    assert backmap(*words, "--mapping", "mixed") == 2
+    assert "needs a topology" in capsys.readouterr().err
+    assert backmap(*words, "--mapping", "com", "--stop", 1) == 0

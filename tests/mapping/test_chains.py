@@ -170,14 +170,15 @@ def test_chain_names_are_unique_beyond_all_letters() -> None:
     assert names[61:63] == ["9", "AA"]
 
 
-def test_frames_of_the_run_tell_chain_ends_by_their_nearest_approach() -> None:
+def test_frames_of_the_run_tell_chain_ends_by_the_median() -> None:
     topology = make_topology(["1", "2", "3", "4"])
     apart, cut = straight(4, {2: 0.9}), straight(4)
     assert segments(topology, positions=apart) == [3, 1]
     # soft bonds: what is far in one frame is near in another
-    both = np.stack([apart, cut])
-    assert segments(topology, positions=both) == [4]
+    assert segments(topology, positions=np.stack([apart, cut, cut])) == [4]
+    # and strangers that touch once are no chain
+    assert segments(topology, positions=np.stack([apart, cut, apart])) == [3, 1]
     assert segments(topology, positions=np.stack([apart, apart])) == [3, 1]
     boxes = np.stack([np.diag([1.0, 9.0, 9.0]), np.zeros((3, 3))])
-    wrapped = np.stack([straight(4) % np.array([1.0, 9.0, 9.0]), apart])
+    wrapped = np.stack([straight(4) % np.array([1.0, 9.0, 9.0]), cut])
     assert segments(topology, positions=wrapped, box=boxes) == [4]

@@ -334,7 +334,7 @@ def test_a_restart_behind_the_file_says_what_is_missing(
     simulation.reporters.clear()
     simulation.step(30)
     with (
-        pytest.warns(BackmapWarning, match="at step 50.*are missing.*DCD holds no st"),
+        pytest.warns(BackmapWarning, match="at step 50.*missing.*DCD holds no st"),
         make_reporter("aa.dcd", append=True) as reporter,
     ):
         simulation.reporters.append(reporter)
@@ -353,3 +353,20 @@ def test_steps_that_go_back_within_a_run_are_written(
         simulation.step(20)
     assert reporter.nFrames == 5
     assert load(tmp_path).n_frames == 5
+
+
+def test_a_frame_that_was_lost_at_the_checkpoint_itself_is_said(
+    go_model, make_reporter
+) -> None:
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter() as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    simulation.reporters.clear()
+    simulation.step(10)
+    with (
+        pytest.warns(BackmapWarning, match="up to step 10 already.*at step 20"),
+        make_reporter(append=True) as reporter,
+    ):
+        simulation.reporters.append(reporter)
+        simulation.step(10)
