@@ -75,7 +75,9 @@ class HydrogenPlacer:
         bonded = np.full(n_atoms, _BONDED_HYDROGEN)
         bonded[heavy] = _BONDED_HEAVY
         self._charge = np.zeros(n_atoms, np.float32)
-        self._charge[heavy] = compute_united_charges(atom_topology)[heavy]
+        united = compute_united_charges(atom_topology)
+        self._charge[heavy] = united[heavy]
+        self._phosphates = PhosphateTurner(atom_topology, self._groups, united)
         # hydrogens that turn and the numbers of their sites, those of methyls first
         turning = [g for g in self._groups if g.is_free and g.adds_hydrogens]
         self._turning = sorted(turning, key=lambda group: -group.added.shape[1])
@@ -87,9 +89,6 @@ class HydrogenPlacer:
             sites.append(np.repeat(number, group.added.shape[1]))
         self._turning_atom = np.concatenate(atoms)
         self._turning_site = np.concatenate(sites)
-        self._phosphates = PhosphateTurner(
-            atom_topology, self._groups, compute_united_charges(atom_topology)
-        )
         self._cloud_bonded = bonded[self._cloud_atom]
         self._turning_bonded = bonded[self._turning_atom]
 

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from openmm_backmap.hydrogen_groups import SiteGroup
 from openmm_backmap.mapping.atom_topology import AtomTopology
+from openmm_backmap.residues.names import PHOSPHORYLATED
 
 __all__ = ["PhosphateTurner"]
 
@@ -45,13 +46,15 @@ class PhosphateTurner:
     def __init__(
         self, atom_topology: AtomTopology, groups: list[SiteGroup], charge: np.ndarray
     ) -> None:
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._own: list[np.ndarray] = []
+        if not PHOSPHORYLATED.keys() & set(atom_topology.variant):
+            return
         atoms = list(atom_topology.topology.atoms())
         symbol = [atom.element.symbol for atom in atoms]
         residue = np.array([atom.residue.index for atom in atoms])
         self._is_hydrogen = np.array([s == "H" for s in symbol])
         self._charge = charge
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._own: list[np.ndarray] = []
         oxygens = {
             int(parent): (group, k)
             for group in groups

@@ -15,7 +15,8 @@ from openmm_backmap.frame_processor import (
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.metrics_table import MetricsTable
 from openmm_backmap.minimizer import Minimizer
-from openmm_backmap.output import TrajectoryOutput, write_topology
+from openmm_backmap.output import TrajectoryOutput
+from openmm_backmap.output_topology import write_topology
 
 __all__ = ["Failure", "Pipeline"]
 

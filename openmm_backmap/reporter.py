@@ -12,13 +12,13 @@ from typing import Any
 
 from openmm_backmap.errors import BackmapError, BackmapWarning, InputError
 from openmm_backmap.frames import AtomFrame
+from openmm_backmap.reporter_outputs import open_pipeline
 from openmm_backmap.reporter_setup import (
     ReporterSettings,
     check_choice,
     check_positive,
     copy_frame,
     make_backmapper,
-    open_pipeline,
 )
 from openmm_backmap.reporter_worker import FrameWorker
 

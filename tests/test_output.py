@@ -13,12 +13,8 @@ from openmm_backmap.errors import (
     OutputExistsError,
     TrajectoryError,
 )
-from openmm_backmap.output import (
-    TrajectoryOutput,
-    choose_topology_path,
-    journal_path,
-    write_topology,
-)
+from openmm_backmap.output import TrajectoryOutput, journal_path
+from openmm_backmap.output_topology import choose_topology_path, write_topology
 
 
 @pytest.fixture(scope="module")

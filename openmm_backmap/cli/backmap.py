@@ -1,10 +1,8 @@
 """``openmm-backmap backmap``: trajectories and structures, streaming."""
 
 import argparse
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +12,13 @@ from openmm_backmap.cli.arguments import (
     positive_number,
 )
 from openmm_backmap.cli.backmap_outputs import BackmapOutputs, say
+from openmm_backmap.cli.backmap_workers import compute_chunks, open_workers
 from openmm_backmap.cli.progress import FrameProgress
 from openmm_backmap.errors import InputError, TrajectoryError
 
 if TYPE_CHECKING:
     from openmm_backmap.backmapper import Backmapper
-    from openmm_backmap.frame_processor import StepResult
-    from openmm_backmap.parallel import Chunk, Workers
+    from openmm_backmap.parallel import Chunk
     from openmm_backmap.pipeline import Pipeline
     from openmm_backmap.trajectory import CGFrameChunks
 
@@ -290,12 +288,12 @@ def _stream(
         say(f"continuing after {n_before} of {chunks.n_frames} frames")
     with (
         FrameProgress("backmapping", chunks.n_frames, arguments.quiet) as progress,
-        _open_workers(arguments, pipeline) as workers,
+        open_workers(arguments, pipeline) as workers,
     ):
         progress.advance(n_before)
         planned = _plan_chunks(arguments, chunks, n_before)
         is_first = workers is not None  # workers say nothing themselves
-        for chunk, results in _compute(pipeline, workers, planned):
+        for chunk, results in compute_chunks(pipeline, workers, planned):
             for number, result in enumerate(results):
                 if is_first and result.atoms:
                     is_first = False
@@ -331,71 +329,3 @@ def _plan_chunks(
         ]
         first += len(frames)
         yield Chunk(frames, turns, n_done)
-
-
-def _compute(
-    pipeline: "Pipeline", workers: "Workers | None", chunks: Iterator["Chunk"]
-) -> Iterator[tuple["Chunk", Iterable["StepResult"]]]:
-    """Compute chunks here, or on the workers."""
-    if workers is None:
-        for chunk in chunks:
-            yield chunk, pipeline.processor.compute(chunk.frames, chunk.is_minimized)
-        return
-    from openmm_backmap.parallel import compute_in_order
-
-    if workers.n_workers == 0:
-        say(f"{pipeline.output.path}: waiting for the first worker of the scheduler")
-    yield from compute_in_order(workers, chunks)
-
-
-def _open_workers(
-    arguments: argparse.Namespace, pipeline: "Pipeline"
-) -> AbstractContextManager["Workers | None"]:
-    """Start local processes or join a Dask cluster, if one was asked for."""
-    from openmm_backmap.parallel import ProcessorSpec, ProcessWorkers
-    from openmm_backmap.parallel_dask import DaskWorkers
-
-    if arguments.jobs == 1 and arguments.scheduler is None:
-        return nullcontext(None)
-    threads = arguments.threads
-    if threads is None and arguments.scheduler is None:
-        threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
-    backmapper = pipeline.backmapper
-    spec = ProcessorSpec(
-        backmapper.cg_topology,
-        _model_of(arguments),
-        arguments.device,
-        {
-            "hydrogens": not arguments.no_hydrogens,
-            "template": backmapper.template,
-            "disulfides": backmapper.atom_topology.disulfides,
-            "exact_ca": arguments.exact_ca,
-            "seed": arguments.seed,
-            "threads": threads,
-            "wrap_chains": arguments.wrap,
-        },
-        samples=arguments.samples,
-        minimize=_minimizer_options(arguments, threads),
-        has_metrics=pipeline.metrics is not None,
-    )
-    if arguments.scheduler is not None:
-        return closing(DaskWorkers(spec, arguments.scheduler))
-    return closing(ProcessWorkers(spec, arguments.jobs))
-
-
-def _model_of(arguments: argparse.Namespace) -> str:
-    """Return the model so that a worker in another folder finds it, too."""
-    from openmm_backmap.artifact import list_models
-    from openmm_backmap.backmapper_input import choose_model
-
-    model = str(choose_model(arguments.model))
-    return model if model in list_models() else str(Path(model).resolve())
-
-
-def _minimizer_options(
-    arguments: argparse.Namespace, threads: int | None
-) -> dict[str, Any] | None:
-    """Return what the minimizer of a worker is made with."""
-    if not arguments.minimize:
-        return None
-    return {"solvent": arguments.solvent, "threads": threads}

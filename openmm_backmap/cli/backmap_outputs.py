@@ -98,7 +98,8 @@ class BackmapOutputs:
         """Open the partial files."""
         from openmm_backmap.metrics_table import MetricsTable
         from openmm_backmap.minimizer import Minimizer
-        from openmm_backmap.output import TrajectoryOutput, choose_topology_path
+        from openmm_backmap.output import TrajectoryOutput
+        from openmm_backmap.output_topology import choose_topology_path
         from openmm_backmap.pipeline import Pipeline
         from openmm_backmap.trajectory import check_holds
 

@@ -237,6 +237,11 @@ class AtomTopology:
 def _check_disulfides(
     disulfides: Sequence[tuple[int, int]], residue_type: np.ndarray
 ) -> tuple[tuple[int, int], ...]:
+    if isinstance(disulfides, str):
+        raise TopologyError(
+            f"disulfides={disulfides!r}: give pairs of residue indices here; "
+            "Backmapper.from_topology and BackmapReporter know 'auto'"
+        )
     pairs = tuple((int(min(p)), int(max(p))) for p in disulfides)
     seen: set[int] = set()
     for i, j in pairs:

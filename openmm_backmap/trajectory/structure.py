@@ -257,7 +257,7 @@ class PDBSource:
             angles = [float(line[k : k + 7]) for k in (33, 40, 47)]
         except ValueError:
             return None
-        # a cell of 1 A is the placeholder of structures without a crystal
+        # structures without a crystal have a cell of 1 A
         if max(lengths) <= 1.0:
             return None
         return box_from_lengths_and_angles(

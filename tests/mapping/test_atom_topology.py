@@ -159,3 +159,9 @@ def test_histidines_at_chain_ends_keep_their_amber_names() -> None:
     assert AtomTopology.from_cg_topology(cg).variant == ("HIP", "ALA", "CYS", "HID")
     types = [residue_type_of(name) for name in cg.residue_name]
     assert types == cg.residue_type.tolist()
+
+
+def test_auto_is_not_for_a_topology_alone() -> None:
+    cg = CGTopology.from_sequence("CAC")
+    with pytest.raises(TopologyError, match="from_topology and BackmapReporter know"):
+        AtomTopology.from_cg_topology(cg, disulfides="auto")
