@@ -48,11 +48,15 @@ class PhosphateTurner:
     ) -> None:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._own: list[np.ndarray] = []
+        self._third: list[np.ndarray] = []
         if not PHOSPHORYLATED.keys() & set(atom_topology.variant):
             return
         atoms = list(atom_topology.topology.atoms())
         symbol = [atom.element.symbol for atom in atoms]
-        residue = np.array([atom.residue.index for atom in atoms])
+        bonded: dict[int, set[int]] = {atom.index: set() for atom in atoms}
+        for first, second in atom_topology.topology.bonds():
+            bonded[first.index].add(second.index)
+            bonded[second.index].add(first.index)
         self._is_hydrogen = np.array([s == "H" for s in symbol])
         self._charge = charge
         oxygens = {
@@ -77,10 +81,9 @@ class PhosphateTurner:
                 self._parts.append(
                     (index, group.offset[0, :, k], last.offset[0, :, number])
                 )
-                own = np.flatnonzero(residue == residue[index[2]])
-                names = [atoms[i].name for i in own]
-                keeps = np.isin(names, ("N", "H", "C", "O"))
-                self._own.append(own[~keeps])
+                self._own.append(index[1:])
+                third = bonded[int(index[1])] - {int(index[2])}
+                self._third.append(np.array(sorted(third)))
 
     @property
     def n_phosphates(self) -> int:
@@ -100,17 +103,20 @@ class PhosphateTurner:
         for _ in range(_N_ROUNDS):
             tree = cKDTree(atoms)
             moved = False
-            for (index, first, second), own in zip(self._parts, self._own, strict=True):
+            for (index, first, second), own, third in zip(
+                self._parts, self._own, self._third, strict=True
+            ):
                 near = np.array(tree.query_ball_point(atoms[index[2]], _REACH))
                 near = near[~np.isin(near, own)]
                 if not len(near):
                     continue
                 points = atoms[near]
-                wall, _ = self._rate(atoms[index[3:]][None], points, near)
+                linked = np.isin(near, third)
+                wall, _ = self._rate(atoms[index[3:]][None], points, near, linked)
                 if wall[0] < _CROWDED:
                     continue
                 choices = _make_choices(atoms[index[:3]], first, second)
-                energy = sum(self._rate(choices, points, near))
+                energy = sum(self._rate(choices, points, near, linked))
                 best = choices[int(np.argmin(energy))]
                 moved |= bool(np.abs(best - atoms[index[3:]]).max() > 1e-4)
                 atoms[index[3:]] = best
@@ -118,9 +124,16 @@ class PhosphateTurner:
                 break
 
     def _rate(
-        self, choices: np.ndarray, points: np.ndarray, which: np.ndarray
+        self,
+        choices: np.ndarray,
+        points: np.ndarray,
+        which: np.ndarray,
+        linked: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Repulsion and pull (C,) of choices (C, 4, 3) among points (K, 3)."""
+        """Repulsion and pull (C,) of choices (C, 4, 3) among points (K, 3).
+
+        Those `linked` (K,) are three bonds from P, which does not repel them.
+        """
         flat = choices.reshape(-1, 3) - points.mean(axis=0)
         points = points - points.mean(axis=0)
         square = (flat * flat).sum(1)[:, None] + (points * points).sum(1)
@@ -129,6 +142,7 @@ class PhosphateTurner:
         contact = np.full((4, len(points)), _CONTACT["O"], np.float32)
         contact[0] = _CONTACT["P"]
         contact[:, self._is_hydrogen[which]] = _CONTACT["H"]
+        contact[0, linked] = 0.0
         ratio = np.minimum(contact * contact / square, _STEEPEST)
         ratio = ratio * ratio * ratio
         wall = (ratio * ratio).sum(axis=(1, 2))

@@ -13,6 +13,7 @@ from openmm import app, unit
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
+from openmm_backmap import Backmapper
 from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.builder.side_chain import build_side_chains
 from openmm_backmap.builder.tables import load_builder_tables
@@ -26,6 +27,7 @@ from openmm_backmap.residues.hydrogens import VARIANTS
 from openmm_backmap.residues.names import CODES, PHOSPHORYLATED
 from openmm_backmap.training.shards import read_shard
 
+PARENT = {"SEP": "S", "TPO": "T", "PTR": "Y"}
 N_ATOMS = np.array([len(names) for names in SLOT_NAMES])
 FORCE_FIELD = app.ForceField("amber14/protein.ff14SB.xml")
 
@@ -354,6 +356,28 @@ def test_crowded_phosphates_turn_away_and_keep_their_shape(
             length = np.linalg.norm(turned[first.index] - turned[second.index])
             was = np.linalg.norm(before[first.index] - before[second.index])
             assert length == pytest.approx(was, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("SEP", ["CA"]), ("TPO", ["CA", "CG2"]), ("PTR", ["CE1", "CE2"])]
+)
+def test_phosphates_keep_off_their_own_side_chain(
+    name: str, ends: list[str], rng: np.random.Generator
+) -> None:
+    x = np.array([[0.33 * i, 0.19 * (i % 2), 0.0] for i in range(5)])
+    shaken = x + rng.normal(0.0, 0.03, (30, 5, 3))
+    cg = CGTopology.from_sequence("AA" + PARENT[name] + "AA")
+    cg = replace(cg, residue_name=("ALA", "ALA", name, "ALA", "ALA"))
+    backmapper = Backmapper.from_topology(cg, "table")
+    top = backmapper.atom_topology
+    template, first = top.templates()[2], top.first_atom[2]
+    place = {
+        atom: first + template.index(atom) for atom in (*ends, "O1P", "O2P", "O3P")
+    }
+    oxygens = [place[f"O{k}P"] for k in (1, 2, 3)]
+    own = [place[end] for end in ends]
+    for atoms in backmapper.backmap_positions(shaken):
+        assert cdist(atoms[oxygens], atoms[own]).min() > 0.28
 
 
 def test_shapes_that_do_not_fit_are_refused(protein: SimpleNamespace) -> None:
