@@ -244,6 +244,11 @@ class TrajectoryOutput:
                     f"{len(steps)} frames; put it back, or remove {journal}"
                 )
             return
+        if self.path.suffix.lower() not in _APPENDABLE:
+            raise InputError(
+                f"{self.path}: cannot append to {self.path.suffix}; write "
+                f"{' or '.join(_APPENDABLE)}, or choose another name"
+            )
         if not lines:
             raise InputError(
                 f"{self.path}: cannot append, because it has no journal "
@@ -253,11 +258,6 @@ class TrajectoryOutput:
         self._check_header(self._parse(lines[0]))
         if not steps:
             return
-        if self.path.suffix.lower() not in _APPENDABLE:
-            raise InputError(
-                f"{self.path}: cannot append to {self.path.suffix}; write "
-                f"{' or '.join(_APPENDABLE)}, or choose another name"
-            )
         self._writer = open_writer(self.path, self._topology, append=True)
         n_frames = min(len(steps), self._writer.n_frames)
         # all samples of a step or none

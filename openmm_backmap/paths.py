@@ -26,7 +26,7 @@ def check_folder(path: Path) -> None:
         raise InputError(f"{path}: is a folder, wanted a file name")
 
 
-def check_absent(path: Path, remedy: str = "append=True or overwrite=True") -> None:
+def check_absent(path: Path, remedy: str | None = None) -> None:
     """Refuse a path where a file stands already.
 
     Parameters
@@ -34,7 +34,8 @@ def check_absent(path: Path, remedy: str = "append=True or overwrite=True") -> N
     path : Path
         A file to be written.
     remedy : str, optional
-        What to say instead.
+        What to say instead. If None, ``overwrite=True``, and ``append=True`` where
+        the format can be continued.
 
     Raises
     ------
@@ -42,6 +43,9 @@ def check_absent(path: Path, remedy: str = "append=True or overwrite=True") -> N
         If there is a file that is not empty.
     """
     if path.exists() and path.stat().st_size > 0:
+        if remedy is None:
+            is_text = path.suffix.lower() in (".pdb", ".cif")
+            remedy = f"{'' if is_text else 'append=True or '}overwrite=True"
         raise OutputExistsError(
             f"{path}: exists already; choose another name or say {remedy}"
         )

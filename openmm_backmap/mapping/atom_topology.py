@@ -1,5 +1,6 @@
 """AtomTopology: the all-atom topology that a coarse-grained one becomes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from openmm_backmap.mapping.cg_topology import CGTopology
 
-__all__ = ["AtomTopology", "unique_chain_ids"]
+__all__ = ["AtomTopology", "split_residue_id", "unique_chain_ids"]
 
 _SG = ATOM_SLOT[RESIDUE_NAMES.index("CYS")]["SG"]
 _CYS = RESIDUE_NAMES.index("CYS")
@@ -43,7 +44,8 @@ def unique_chain_ids(chain_ids: Sequence[str]) -> tuple[str, ...]:
     The first chain with an id keeps it. A later one with the same id (a piece
     of a chain with a gap, or a copy of a molecule), and one without an id, gets
     the first of A-Z, a-z, 0-9 that no chain of the input carries; when these
-    are used up, AA, AB, ... follow, which mmCIF can hold and PDB cannot.
+    are used up, AA, AB, ... follow, which mmCIF can hold and PDB cannot. What is
+    neither letter nor digit becomes "_": files could not be read.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def unique_chain_ids(chain_ids: Sequence[str]) -> tuple[str, ...]:
     tuple of str
         Ids without repetition, in the same order.
     """
-    given = [chain_id.strip() for chain_id in chain_ids]
+    given = [re.sub("[^A-Za-z0-9]+", "_", i.strip()).strip("_") for i in chain_ids]
     taken = set(given)
     letters = iter(ascii_uppercase + ascii_letters[:26] + digits)
     pairs = ("".join(pair) for n in range(2, 5)
@@ -315,6 +317,23 @@ def _slot_layout(template: ResidueTemplate) -> np.ndarray:
     return layout
 
 
+def split_residue_id(residue_id: str) -> tuple[str, str]:
+    """Take the insertion code off a residue number.
+
+    Parameters
+    ----------
+    residue_id : str
+        Such as "52" or "52A".
+
+    Returns
+    -------
+    number, code : str
+        Such as "52" and "A"; what is no number with a letter stays whole.
+    """
+    found = re.fullmatch(r"(-?\d+)([A-Za-z])", residue_id.strip())
+    return (found[1], found[2]) if found else (residue_id, "")
+
+
 def _build_topology(
     cg: "CGTopology",
     templates: list[ResidueTemplate],
@@ -335,7 +354,8 @@ def _build_topology(
         if index != last_chain:
             chain = topology.addChain(chain_ids[index])
             last_chain, carbon = index, None
-        residue = topology.addResidue(template.name, chain, cg.residue_id[r])
+        number, code = split_residue_id(cg.residue_id[r])
+        residue = topology.addResidue(template.name, chain, number, code)
         start = len(atoms)
         for name, symbol in zip(template.atom_names, template.elements, strict=True):
             atoms.append(topology.addAtom(name, element[symbol], residue))

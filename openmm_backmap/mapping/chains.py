@@ -1,9 +1,11 @@
 """Where one chain ends and the next begins: the segment rule."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from openmm_backmap.errors import BackmapWarning
 from openmm_backmap.geometry.periodic import minimum_image
 from openmm_backmap.mapping.records import ResidueRecord
 
@@ -59,9 +61,10 @@ def split_segments(
 ) -> np.ndarray:
     """Number the bonded segments of protein residues.
 
-    A segment ends where the topology chain ends, where the residue number does
-    not increase, where others are bonded but not this pair, or where the pair
-    is too far apart.
+    A segment ends where the topology chain ends, where the residue number goes back,
+    where others are bonded but not this pair, or where the pair is too far apart. A
+    bond of the topology itself holds whatever the numbers are, and so does a number
+    that stays (insertion codes that the topology does not know) with near beads.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ def split_segments(
     box : numpy.ndarray or None, shape (3, 3) or (F, 3, 3)
         Box vectors as rows in nm, zeros for none.
     bonds : sequence of numpy.ndarray, each (n_bonds, 2)
-        Particle pairs, one array for each source (topology, System).
+        Particle pairs, one array for each source: the topology first, then the
+        System, which may bond contacts between molecules, too.
     is_fixed : numpy.ndarray or None, shape (B,), bool
         Particles that need no bond to stay together (virtual sites, massless
         ones): for them a missing bond says nothing.
@@ -92,20 +96,39 @@ def split_segments(
         return np.zeros(n_residues, np.int64)
     chain = np.array([record.chain_number for record in records])
     jump = np.array([_number_jump(a, b) for a, b in zip(records, records[1:])])  # noqa: B905
-    is_split = (np.diff(chain) != 0) | (jump <= 0)
-    is_gap = (jump > 1) | ~is_adjacent
+    is_end = np.diff(chain) != 0
+    is_gap = (jump > 1) | (jump == 0) | ~is_adjacent
     is_bonded, is_unbonded = _consecutive_bonds(
-        bead_index, records, bonds, ~is_split, is_fixed
+        bead_index, records, bonds, ~is_end, is_fixed
     )
-    is_split |= is_unbonded
+    is_stated, _ = _consecutive_bonds(bead_index, records, bonds[:1], ~is_end, is_fixed)
+    # a bond is better evidence than a number or a distance: boxes may be unknown
+    is_split = is_end | is_unbonded | ((jump < 0) & ~is_stated)
     if positions is None:
         is_split |= is_gap & ~is_bonded
     else:
         distance = _median_steps(positions, bead_index[:, 0], box)
         limit = np.where(is_gap, MAX_OVER_GAP, MAX_CONSECUTIVE)
-        # a bond is better evidence than a distance: boxes may be unknown
         is_split |= (distance > limit) & ~is_bonded
+        is_near = distance < MAX_OVER_GAP
+        _tell_cuts(records, is_near & (jump < 0) & ~(is_end | is_stated | is_unbonded))
     return np.concatenate([[0], np.cumsum(is_split)]).astype(np.int64)
+
+
+def _tell_cuts(records: Sequence[ResidueRecord], is_cut: np.ndarray) -> None:
+    """Warn where a chain is cut by numbers alone."""
+    if not is_cut.any():
+        return
+    k = int(np.argmax(is_cut))
+    before, after = records[k], records[k + 1]
+    warnings.warn(
+        f"chain {before.chain_id} is cut between residues {before.full_id} and "
+        f"{after.full_id} ({int(is_cut.sum())} such places), as the number goes back "
+        "there, though their beads are as near as bonded ones. If they are bonded, let "
+        "the numbers grow, or give the bonds (system=, or a topology that has them)",
+        BackmapWarning,
+        stacklevel=2,
+    )
 
 
 def _median_steps(
@@ -163,6 +186,7 @@ def _consecutive_bonds(
         keep = (first >= 0) & (second == first + 1)
         mine = np.zeros(n_pairs, bool)
         mine[first[keep]] = True
+        mine &= is_candidate
         if mine.sum() < MIN_BONDED * is_candidate.sum():
             continue
         is_bonded |= mine

@@ -19,6 +19,7 @@ from openmm_backmap.trajectory.histidines import (
 from openmm_backmap.units import to_nanometer
 
 __all__ = [
+    "CELL_REMARK",
     "STRUCTURE_SUFFIXES",
     "GROSource",
     "MMCIFSource",
@@ -32,6 +33,9 @@ PDB_SUFFIXES = (".pdb", ".ent")
 MMCIF_SUFFIXES = (".cif", ".mmcif", ".pdbx")
 STRUCTURE_SUFFIXES = (*PDB_SUFFIXES, *MMCIF_SUFFIXES, ".gro", ".psf")
 """Endings of files that hold a topology (".gz" may follow for PDB, mmCIF)."""
+
+CELL_REMARK = "REMARK 250 CELL"
+"""Begins a box that differs from the first one, with the columns of CRYST1."""
 
 FASTA_SUFFIXES = (".fasta", ".fa", ".faa", ".seq")
 
@@ -221,6 +225,8 @@ class PDBSource:
                         seen.add(key)
                 elif record == "CRYST1":
                     box = self._read_box(line)
+                elif line.startswith(CELL_REMARK):
+                    box = self._read_box("CRYST1" + line[len(CELL_REMARK) :])
                 elif record == "ENDMDL":
                     if is_wanted:
                         yield self._make_frame(rows, number, box)

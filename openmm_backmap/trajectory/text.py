@@ -12,8 +12,10 @@ import numpy as np
 from openmm_backmap.errors import InputError, TrajectoryError
 from openmm_backmap.frames import AtomFrame
 from openmm_backmap.geometry.periodic import compute_lengths_and_angles
+from openmm_backmap.mapping.atom_topology import split_residue_id
 from openmm_backmap.residues.names import PHOSPHORYLATED
 from openmm_backmap.trajectory.base import FrameWriter
+from openmm_backmap.trajectory.structure import CELL_REMARK
 from openmm_backmap.units import to_angstrom
 
 __all__ = [
@@ -123,11 +125,8 @@ def _atom_confidence(frame: AtomFrame, topology: Any, owner: np.ndarray) -> np.n
 
 def _split_number(residue: Any) -> tuple[str, str]:  # noqa: ANN401
     """Return the number of a residue and its insertion code, which may be in it."""
-    number = str(residue.id).strip()
-    code = residue.insertionCode.strip()
-    if not code and number[-1:].isalpha() and number[:-1].lstrip("-").isdigit():
-        number, code = number[:-1], number[-1]
-    return number, code
+    number, code = str(residue.id).strip(), residue.insertionCode.strip()
+    return (number, code) if code else split_residue_id(number)
 
 
 def _fit_coordinate(value: float) -> str:
@@ -215,8 +214,8 @@ class _TextWriter(FrameWriter):
 class PDBWriter(_TextWriter):
     """Write a PDB file with one MODEL a frame.
 
-    Step and time stand in a REMARK of each model, the box in CRYST1 before the
-    first model and wherever it changes.
+    Step and time stand in a REMARK of each model, the first box in CRYST1. Readers
+    take the last one of a file for all models, so later ones are remarks, too.
     """
 
     _start = re.compile(rb"^REMARK 250 STEP (-?\d+) .*\n", re.MULTILINE)
@@ -268,10 +267,11 @@ class PDBWriter(_TextWriter):
             lengths, angles = compute_lengths_and_angles(frame.box)
             a, b, c = to_angstrom(lengths)
             alpha, beta, gamma = np.degrees(angles)
-            text += (
-                f"CRYST1{a:9.3f}{b:9.3f}{c:9.3f}{alpha:7.2f}{beta:7.2f}{gamma:7.2f}"
-                " P 1           1 \n"
-            )
+            cell = f"{a:9.3f}{b:9.3f}{c:9.3f}{alpha:7.2f}{beta:7.2f}{gamma:7.2f}"
+            if self.n_frames:
+                text += f"{CELL_REMARK}{cell}\n"
+            else:
+                text += f"CRYST1{cell} P 1           1 \n"
         text += f"MODEL     {(self.n_frames + 1) % 10000:4d}\n"
         text += f"REMARK 250 STEP {frame.step} TIME {frame.time:.9g} PS"
         text += f" SAMPLE {frame.sample} STAGE {frame.stage.upper()}\n"

@@ -1,5 +1,6 @@
 """AtomTopology: what OpenMM would make, with the ids of the input."""
 
+import io
 import time
 from dataclasses import replace
 
@@ -77,6 +78,26 @@ def test_residue_ids_are_kept_and_chain_ids_made_unique() -> None:
     topology = AtomTopology.from_cg_topology(cg).topology
     assert [r.id for r in topology.residues()] == list(cg.residue_id)
     assert [c.id for c in topology.chains()] == ["X", "A", "B"]
+
+
+def test_insertion_codes_are_told_from_numbers() -> None:
+    cg = replace(
+        CGTopology.from_sequence("GAGA"), residue_id=("52", "52A", "52B", "x9")
+    )
+    topology = AtomTopology.from_cg_topology(cg).topology
+    found = [(r.id, r.insertionCode.strip()) for r in topology.residues()]
+    assert found == [("52", ""), ("52", "A"), ("52", "B"), ("x9", "")]
+    # as OpenMM writes and reads it
+    file = io.StringIO()
+    app.PDBFile.writeFile(topology, np.zeros((topology.getNumAtoms(), 3)), file, True)
+    file.seek(0)
+    again = [(r.id, r.insertionCode) for r in app.PDBFile(file).topology.residues()]
+    assert again[:3] == [("52", " "), ("52", "A"), ("52", "B")]
+
+
+def test_chain_ids_that_no_file_could_hold_are_changed() -> None:
+    ids = unique_chain_ids(["protein A", "#1", "_x", "é", "protein_A", "A"])
+    assert ids == ("protein_A", "1", "x", "B", "C", "A")
 
 
 def test_many_copies_of_one_chain_get_letters_then_pairs() -> None:

@@ -1,5 +1,7 @@
 """The segment rule, one clue at a time."""
 
+import warnings
+
 import numpy as np
 import pytest
 from openmm import (
@@ -12,6 +14,7 @@ from openmm import (
 )
 from openmm.app import Element, Topology
 
+from openmm_backmap.errors import BackmapWarning
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.mapping.chains import chain_name
 
@@ -79,6 +82,48 @@ def test_insertion_codes_and_the_end_of_four_digits_do_not_end_a_segment() -> No
     assert segments(make_topology(["52", "52A", "52B", "53"])) == [4]
     assert segments(make_topology(["9998", "9999", "0", "1"])) == [4]
     assert segments(make_topology(["-1", "0", "1"])) == [3]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["200", "201", "1002", "1003", "202", "203"],
+        ["6", "5", "4", "3", "2", "1"],
+        ["7"] * 6,
+    ],
+)
+def test_bonds_of_the_topology_are_better_evidence_than_numbers(ids: list[str]) -> None:
+    topology = make_topology(ids)
+    atoms = list(topology.atoms())
+    for pair in zip(atoms[:-1], atoms[1:], strict=True):
+        topology.addBond(*pair)
+    bonds = [(k, k + 1) for k in range(5)]
+    assert segments(topology) == [6]
+    assert segments(topology, positions=straight(6)) == [6]
+    assert segments(topology, system=make_system(6, bonds)) == [6]
+    # but not where the topology bonds the others only
+    broken = make_topology(["1", "2", "3", "1", "2", "3"])
+    atoms = list(broken.atoms())
+    for first, second in ((0, 1), (1, 2), (3, 4), (4, 5)):
+        broken.addBond(atoms[first], atoms[second])
+    assert segments(broken, positions=straight(6)) == [3, 3]
+
+
+def test_a_number_that_stays_with_near_beads_is_an_insertion() -> None:
+    """As mdtraj has insertion codes: it leaves out the letters."""
+    topology = make_topology(["30", "30", "30", "31"])
+    assert segments(topology, positions=straight(4)) == [4]
+    assert segments(topology, positions=straight(4, {1: 0.6})) == [2, 2]
+    assert segments(topology) == [1, 1, 2]
+
+
+def test_a_cut_between_near_beads_is_said() -> None:
+    topology = make_topology(["1", "2", "3", "1", "2", "3"])
+    with pytest.warns(BackmapWarning, match="cut between residues 3 and 1"):
+        assert segments(topology, positions=straight(6)) == [3, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert segments(topology, positions=straight(6, {2: 0.7})) == [3, 3]
 
 
 def test_a_far_pair_ends_a_segment_even_if_numbers_go_on() -> None:

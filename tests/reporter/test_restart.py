@@ -202,6 +202,20 @@ def test_the_same_atoms_in_other_chains_are_refused(make_reporter, tmp_path) -> 
         make_reporter(append=True, sequence=sequence).describeNextReport(simulation)
 
 
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_text_formats_are_not_appended_to_and_say_so(
+    simulation, make_reporter, tmp_path, suffix
+) -> None:
+    path = tmp_path / f"aa{suffix}"
+    with make_reporter(path) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(10)
+    with pytest.raises(InputError, match=f"cannot append to {suffix}; write .dcd or"):
+        make_reporter(path, append=True).describeNextReport(simulation)
+    with pytest.raises(OutputExistsError, match="or say overwrite=True"):
+        make_reporter(path).describeNextReport(simulation)
+
+
 def test_a_file_without_its_journal_is_refused(
     simulation, make_reporter, tmp_path
 ) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -105,6 +106,24 @@ def test_our_own_reader_gives_steps_times_and_boxes_back(
         assert [frame.step for frame in frames] == steps
         assert np.allclose([frame.time for frame in frames], [10.0, 12.5, 15.0])
         assert np.allclose(frames[0].box, make_frame(1).box, atol=1e-5)
+
+
+def test_a_box_that_changes_keeps_the_first_one_for_other_readers(
+    tmp_path: Path, atom_topology: AtomTopology, make_frame: MakeFrame
+) -> None:
+    from openmm_backmap.trajectory import read_cg_frames
+
+    path = tmp_path / "aa.pdb"
+    boxes = [np.diag([10.0 - k, 9.0, 8.0]).astype(np.float32) for k in range(3)]
+    with open_writer(path, atom_topology) as writer:
+        for k, box in enumerate(boxes):
+            writer.write(replace(make_frame(10 * k), box=box))
+    (frames,) = read_cg_frames(path)
+    assert np.allclose([frame.box for frame in frames], boxes, atol=1e-4)
+    # others take the last CRYST1 of a file
+    assert path.read_text().count("CRYST1") == 1
+    cell = app.PDBFile(str(path)).topology.getUnitCellDimensions()
+    assert cell[0].value_in_unit(unit.nanometer) == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
