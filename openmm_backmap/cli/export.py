@@ -76,7 +76,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--refresh",
         action="store_true",
         help="write a model file anew, with its weights and fits and the code of this "
-        "version; no data are needed",
+        "version; with --data the confidence is fitted anew, else no data are needed",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-f", "--force", action="store_true", help="overwrite FILE")
@@ -113,14 +113,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not output.parent.is_dir():
         raise DataError(f"{output.parent} is not a folder: make it first")
     if arguments.refresh:
-        if arguments.packing or arguments.mix or arguments.data:
+        if arguments.packing or arguments.mix:
             raise DataError(
-                "--refresh takes all from the model file: leave out --packing, --mix "
-                "and --data, or export a run"
+                "--refresh takes all from the model file: leave out --packing and "
+                "--mix, or export a run"
             )
         from openmm_backmap.training.refresh import refresh_model
 
-        metadata = refresh_model(arguments.run_folder, output, report=_say)
+        metadata = refresh_model(
+            arguments.run_folder, output, data=arguments.data, report=_say
+        )
     else:
         from openmm_backmap.training.export_ca import export_ca
 

@@ -16,7 +16,7 @@ from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.planes import PlaneSettings
 from openmm_backmap.packing.settle_backbone import BackboneSettler
 
-__all__ = ["CA_NOISE_WIDTH", "CAModel", "calibrate"]
+__all__ = ["CA_NOISE_WIDTH", "CAModel"]
 
 CA_NOISE_WIDTH = 20
 """2 for the planes, 1 for the chain, 3 for ends, 4 for chi, 10 Gibbs sweeps."""
@@ -40,27 +40,6 @@ def make_uniform(noise: Tensor) -> Tensor:
     return 0.5 * (1.0 + torch.erf(noise[..., :6] / math.sqrt(2.0)))
 
 
-def calibrate(value: Tensor, table: Tensor) -> Tensor:
-    """Map a confidence through a monotone table, linearly between its points.
-
-    Parameters
-    ----------
-    value : torch.Tensor, shape (...)
-        0 to 1.
-    table : torch.Tensor, shape (B,)
-        Calibrated confidence at 0, 1 / (B - 1), ..., 1.
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
-        0 to 1.
-    """
-    place = value.clamp(0.0, 1.0) * (table.shape[0] - 1)
-    low = place.floor().long().clamp(max=table.shape[0] - 2)
-    part = place - low.to(place.dtype)
-    return table[low] * (1.0 - part) + table[low + 1] * part
-
-
 class CAModel(PackedModel):
     """The default model, in the contract of `openmm_backmap.artifact.engine`.
 
@@ -72,8 +51,6 @@ class CAModel(PackedModel):
         The shared packing.
     ramachandran : torch.Tensor, shape (4, B, B)
         See `openmm_backmap.packing.planes`.
-    calibration : torch.Tensor, shape (B,)
-        See `calibrate`.
     n_neighbors : int
         Neighbours the network was trained with; more may be passed for the
         packing, which uses all.
@@ -90,7 +67,6 @@ class CAModel(PackedModel):
         decoder: CADecoder,
         packer: Packer,
         ramachandran: Tensor,
-        calibration: Tensor,
         n_neighbors: int = 16,
         residues_at_once: int = 1024,
         planes: PlaneSettings | None = None,
@@ -106,7 +82,6 @@ class CAModel(PackedModel):
             CA_NOISE_WIDTH,
         )
         self.decoder = decoder
-        self.register_buffer("calibration", calibration)
         self.n_neighbors = n_neighbors
         self.vague = VAGUE
         self.settler = BackboneSettler()
@@ -277,7 +252,3 @@ class CAModel(PackedModel):
         if noise is not None:
             push = noise[..., 6:10]
         return self.decoder.decode_chi(read.h, told, residue_type, push)
-
-    def rate(self, confidence: Tensor) -> Tensor:
-        """Calibrated confidence."""
-        return calibrate(confidence, self.calibration)

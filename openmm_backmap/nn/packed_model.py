@@ -8,6 +8,7 @@ from torch import Tensor
 from openmm_backmap.nn.bead_hints import BeadHints
 from openmm_backmap.nn.ca_features import compute_image_shift
 from openmm_backmap.nn.ca_noise import compute_shift
+from openmm_backmap.nn.confidence import ConfidenceMap
 from openmm_backmap.nn.proposing_model import ProposingModel
 from openmm_backmap.packing.carboxylate import turn_carboxylates
 from openmm_backmap.packing.pack import Packer
@@ -47,10 +48,7 @@ class PackedModel(ProposingModel):
         self.first_sweep = first_sweep
         self.n_noise = n_noise
         self.clean = CLEAN
-
-    def rate(self, confidence: Tensor) -> Tensor:
-        """Confidence as it is shown, from that of the packing."""
-        return confidence
+        self.certainty = ConfidenceMap()
 
     def forward(
         self,
@@ -122,7 +120,10 @@ class PackedModel(ProposingModel):
         positions = self.turn_last_residues(
             positions, residue_type, chain_index, neighbor_index, box, hints
         )
-        return positions, self.rate(confidence)
+        confidence = self.certainty(
+            confidence, residue_type, chain_index, shift, is_clean
+        )
+        return positions, confidence
 
     def turn_last_residues(
         self,

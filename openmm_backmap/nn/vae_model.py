@@ -20,7 +20,7 @@ class VAEModel(CAModel):
 
     Parameters
     ----------
-    decoder, packer, ramachandran, calibration, n_neighbors, residues_at_once, planes
+    decoder, packer, ramachandran, n_neighbors, residues_at_once, planes
         See `CAModel`; the decoder's network is a `VAENetwork`.
     """
 
@@ -29,7 +29,6 @@ class VAEModel(CAModel):
         decoder: CADecoder,
         packer: Packer,
         ramachandran: Tensor,
-        calibration: Tensor,
         n_neighbors: int = 12,
         residues_at_once: int = 1024,
         planes: PlaneSettings | None = None,
@@ -38,7 +37,6 @@ class VAEModel(CAModel):
             decoder,
             packer,
             ramachandran,
-            calibration,
             n_neighbors,
             residues_at_once,
             planes,

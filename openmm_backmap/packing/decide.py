@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from openmm_backmap.packing import constants
 
-__all__ = ["choose_central", "find_unsure", "sum_agreeing"]
+__all__ = ["choose_central", "find_unsure", "sum_agreeing", "sum_stretch"]
 
 
 def choose_central(
@@ -83,8 +83,30 @@ def find_unsure(marginal: Tensor, follows: Tensor, limit: float, reach: int) -> 
         Such residues.
     """
     likeliest = marginal.amax(1)
-    n = likeliest.size(0)
-    number = torch.arange(n, device=marginal.device)
+    both = torch.stack((likeliest, (likeliest > 0).to(likeliest.dtype)))
+    found = sum_stretch(both, follows, reach)
+    return found[0] < limit * found[1]
+
+
+def sum_stretch(values: Tensor, follows: Tensor, reach: int) -> Tensor:
+    """Sum values over the residues around each, in its segment.
+
+    Parameters
+    ----------
+    values : torch.Tensor, shape (V, G)
+        Of all residues, frame after frame.
+    follows : torch.Tensor, shape (G,), bool
+        Residues that are bonded to the one before.
+    reach : int
+        Residues of the segment on either side.
+
+    Returns
+    -------
+    torch.Tensor, shape (V, G), float64
+        The residue's own value is one of the sum.
+    """
+    n = values.size(1)
+    number = torch.arange(n, device=values.device)
     first = torch.where(follows, torch.zeros_like(number), number).cummax(0)[0]
     ends = torch.ones_like(follows)
     ends[:-1] = ~follows[1:]
@@ -93,10 +115,8 @@ def find_unsure(marginal: Tensor, follows: Tensor, limit: float, reach: int) -> 
     low = torch.maximum(number - reach, first)
     high = torch.minimum(number + reach, last) + 1
     # double: the sums of all residues before are taken off again
-    both = torch.stack((likeliest, (likeliest > 0).to(likeliest.dtype))).double()
-    sums = functional.pad(both.cumsum(1), (1, 0))
-    found = sums.index_select(1, high) - sums.index_select(1, low)
-    return found[0] < limit * found[1]
+    sums = functional.pad(values.double().cumsum(1), (1, 0))
+    return sums.index_select(1, high) - sums.index_select(1, low)
 
 
 def sum_agreeing(

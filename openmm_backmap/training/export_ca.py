@@ -21,15 +21,14 @@ from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.state import PackingSettings
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.export import load_network, load_run_info, mix_networks
+from openmm_backmap.training.fit_confidence import choose_held_out, fit_confidence
 from openmm_backmap.training.fit_contacts import (
     CONTACT_RESIDUES,
     fit_model_contacts,
     load_contacts,
 )
 from openmm_backmap.training.fit_packing import (
-    N_KNOTS,
     choose_entries,
-    fit_confidence,
     fit_model_packing,
     make_inputs,
 )
@@ -44,9 +43,6 @@ __all__ = [
     "export_ca",
     "make_ca_model",
 ]
-
-N_HELD_OUT = 250
-"""Validation structures for the confidence, of any resolution."""
 
 CA_PACKING = PackingSettings(max_log_ratio=6.0, least_marginal=0.04, unsure_limit=0.55)
 """Fewer candidates than of a rotamer library: 3 to 9 % less time, as accurate.
@@ -75,7 +71,7 @@ def make_ca_model(
     -------
     CAModel
         Or its kind for `vae`, without the encoder. With no pair energy and an
-        identity calibration. The Ramachandran energy of the planes is that of the
+        unfitted confidence. The Ramachandran energy of the planes is that of the
         packaged `table` model.
 
     Raises
@@ -101,7 +97,6 @@ def make_ca_model(
         CADecoder(network),
         Packer(CA_PACKING),
         energy.clone(),
-        torch.linspace(0.0, 1.0, N_KNOTS),
         config.data.n_neighbors,
     ).eval()
 
@@ -295,9 +290,12 @@ def export_ca(
     else:
         say(f"taking the pair energy and the contact network of {packing}")
         fitted = copy_packing(model, packing)
-    held_out = choose_entries(find_shards(folder, "val"), N_HELD_OUT, seed, 9.0)
-    say(f"fitting the confidence to {len(held_out)} validation structures")
-    model.calibration, calibration = fit_confidence(model, held_out)
+    held_out, flexible = choose_held_out(find_shards(folder, "val"), seed)
+    say(
+        f"fitting the confidence to {len(held_out)} crystals and {len(flexible)} "
+        "flexible entries of the validation split"
+    )
+    calibration = fit_confidence(model, held_out, flexible, seed)
     module = BeadModel(model).eval()
     training = describe_training(config, info, mix, share)
     metadata = ModelMetadata(

@@ -8,7 +8,6 @@ from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.vae_model import VAEModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.export import load_network, load_run_info
-from openmm_backmap.training.fit_packing import N_KNOTS
 
 __all__ = ["make_vae_model"]
 
@@ -26,7 +25,7 @@ def make_vae_model(run: Path | str, ramachandran: torch.Tensor) -> VAEModel:
     Returns
     -------
     VAEModel
-        With no encoder, no pair energy and an identity calibration.
+        With no encoder, no pair energy and an unfitted confidence.
     """
     network = load_network(run)
     # the encoder reads the answer: it stays behind
@@ -36,6 +35,5 @@ def make_vae_model(run: Path | str, ramachandran: torch.Tensor) -> VAEModel:
         CADecoder(network),
         Packer(),
         ramachandran,
-        torch.linspace(0.0, 1.0, N_KNOTS),
         config.data.n_neighbors,
     ).eval()

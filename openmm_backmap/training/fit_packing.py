@@ -1,6 +1,6 @@
-"""Fit what the packing of a model learns: pair energy and calibration.
+"""Fit what the packing of a model learns: its pair energy.
 
-Both are fitted on what the model itself proposes, so that they know how wrong
+It is fitted on what the model itself proposes, so that it knows how wrong
 its backbones and its probabilities are.
 """
 
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from openmm_backmap.builder.extract import torsions_from_atoms
 from openmm_backmap.geometry.neighbors import find_neighbors
-from openmm_backmap.metrics.calibration import fit_calibration
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.fit_pair_energy import (
     PairCounts,
@@ -28,7 +27,6 @@ from openmm_backmap.training.shards import ShardEntry, read_shard
 __all__ = [
     "PackingModel",
     "choose_entries",
-    "fit_confidence",
     "fit_model_packing",
     "make_inputs",
 ]
@@ -37,10 +35,8 @@ N_NEIGHBORS = 80
 NEIGHBOR_CUTOFF = 1.8
 MAX_RESOLUTION = 2.2
 RESIDUE_RANGE = (60, 400)
-N_KNOTS = 21
 DROPOUT = 0.8
 N_DRAWS = 2
-RIGHT = np.radians(40.0)
 
 
 class PackingModel(Protocol):
@@ -244,60 +240,3 @@ def fit_model_packing(
         "dropout": dropout,
         "n_draws": n_draws,
     }
-
-
-def fit_confidence(
-    model: torch.nn.Module, entries: Sequence[ShardEntry]
-) -> tuple[Tensor, dict[str, list[float]]]:
-    """Fit the calibration of a model's confidence on structures.
-
-    A residue is right when chi1 and chi2 (as far as it has them) are within 40
-    degrees of the structure. All side chains count, those of large B too:
-    whoever reads a confidence does not know the B-factor.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Follows the artifact's contract; its own calibration must be the
-        identity.
-    entries : sequence of ShardEntry
-        Validation structures.
-
-    Returns
-    -------
-    table : torch.Tensor, shape (21,)
-        For `openmm_backmap.nn.ca_model.calibrate`.
-    fit : dict
-        For the metadata, see `openmm_backmap.metrics.calibration`.
-    """
-    confidences, rights = [], []
-    for entry in entries:
-        inputs = make_inputs(entry)
-        with torch.no_grad():
-            positions, confidence = model(*inputs, None)
-        kind, segment = inputs[1], inputs[2]
-        sure = torch.from_numpy(entry.mask)
-        truth = torch.from_numpy(entry.positions[:1])
-        native = torsions_from_atoms(truth, sure, kind, segment)
-        whole = torch.ones_like(sure)
-        built = torsions_from_atoms(positions, whole, kind, segment)
-        wrong, known = _judge(native, built, kind)
-        confidences.append(confidence[0][known].numpy())
-        rights.append((~wrong)[known].numpy())
-    fit = fit_calibration(np.concatenate(confidences), np.concatenate(rights))
-    knots = np.linspace(0.0, 1.0, N_KNOTS)
-    values = np.interp(knots, fit["confidence"], fit["probability"])
-    return torch.tensor(values, dtype=torch.float32), fit
-
-
-def _judge(native: object, built: object, kind: Tensor) -> tuple[Tensor, Tensor]:
-    """Which residues have chi1 or chi2 wrong, and which can be judged."""
-    from openmm_backmap.builder.tables import load_builder_tables
-
-    periodic = load_builder_tables().pi_periodic[kind][:, :2]
-    period = torch.where(periodic, torch.pi, 2 * torch.pi)
-    error = (built.chi - native.chi)[0, :, :2]
-    error = torch.remainder(error + period / 2, period) - period / 2
-    seen = native.chi_mask[0, :, :2]
-    wrong = ((error.abs() > RIGHT) & seen).any(-1)
-    return wrong, seen[:, 0] & (kind != 14)

@@ -32,6 +32,7 @@ from openmm_backmap.nn.table_model import TABLE_NOISE_WIDTH, TableModel
 from openmm_backmap.packing.pack import Packer, PackingSettings
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
 from openmm_backmap.residues.torsions import CHI_IS_PI_PERIODIC, N_CHI_OF_TYPE
+from openmm_backmap.training.fit_confidence import choose_held_out, fit_confidence
 from openmm_backmap.training.fit_packing import choose_entries, fit_model_packing
 from openmm_backmap.training.prepared import hash_files, split_segments
 from openmm_backmap.training.provenance import describe_build
@@ -372,6 +373,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = fit_table_model(collect(shards), options.seed).eval()
     entries = choose_entries(shards, N_PACKING_ENTRIES, options.seed)
     fitted = fit_model_packing(model, entries, n_draws=1)
+    held_out = choose_held_out(find_shards(options.data, "val"), options.seed)
+    calibration = fit_confidence(model, *held_out, options.seed)
     metadata = ModelMetadata(
         name="table",
         mappings=BEAD_MAPPINGS,
@@ -379,6 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training_data=hash_files(shards),
         seed=options.seed,
         metrics={"packing": fitted},
+        calibration=calibration,
         **describe_build(),
     )
     save_torchscript(BeadModel(model), metadata, options.output)

@@ -18,6 +18,7 @@ from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CAModel
+from openmm_backmap.nn.confidence import ConfidenceMap
 from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.nn.peptide_table import PeptideTable
 from openmm_backmap.nn.rotamer_library import RotamerLibrary
@@ -27,10 +28,12 @@ from openmm_backmap.packing.state import PackingSettings
 from openmm_backmap.residues.names import RESIDUE_NAMES
 from openmm_backmap.training.export import load_network
 from openmm_backmap.training.export_ca import CA_PACKING, check_parity
+from openmm_backmap.training.fit_confidence import choose_held_out, fit_confidence
 from openmm_backmap.training.fit_contacts import load_contacts
 from openmm_backmap.training.fit_packing import N_NEIGHBORS
 from openmm_backmap.training.model_weights import find_model_file
 from openmm_backmap.training.provenance import describe_build
+from openmm_backmap.training.shards import find_shards
 
 __all__ = ["refresh_model"]
 
@@ -67,7 +70,6 @@ def _rebuild_ca(
         CADecoder(load_network(path)),
         _refresh_packer(scripted, CA_PACKING, told),
         _find(state, "model.ramachandran"),
-        _find(state, "model.calibration"),
         scripted.model.n_neighbors,
     )
 
@@ -99,7 +101,6 @@ def _rebuild_vae(
         CADecoder(network),
         _refresh_packer(scripted, PackingSettings(), told),
         _find(state, "model.ramachandran"),
-        _find(state, "model.calibration"),
         scripted.model.n_neighbors,
     )
 
@@ -133,6 +134,14 @@ def _rebuild_table(
     )
 
 
+def _load_certainty(state: Mapping[str, Tensor]) -> ConfidenceMap:
+    """How a file shows its confidence."""
+    certainty = ConfidenceMap()
+    certainty.table = _find(state, "certainty.table")
+    certainty.weight = _find(state, "certainty.weight")
+    return certainty
+
+
 _REBUILD = {"ca": _rebuild_ca, "vae": _rebuild_vae, "table": _rebuild_table}
 
 
@@ -158,6 +167,7 @@ def refresh_model(
     source: Path | str,
     output: Path | str,
     *,
+    data: Path | str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ModelMetadata:
     """Write a model file anew: its weights and fits, today's code and settings.
@@ -171,6 +181,9 @@ def refresh_model(
         Model file, or the name of a packaged model.
     output : pathlib.Path or str
         The new file.
+    data : pathlib.Path or str, optional
+        Folder of shards to whose validation split the confidence is fitted anew. If
+        None, it is shown as in the file.
     report : callable, optional
         Told what is going on, a line at a time.
 
@@ -201,16 +214,28 @@ def refresh_model(
         )
     try:
         told = old.metadata.metrics.get("packing", {})
-        model = _REBUILD[name](path, torch.jit.load(str(path)), told)
+        scripted = torch.jit.load(str(path))
+        model = _REBUILD[name](path, scripted, told)
+        if data is None:
+            model.certainty = _load_certainty(scripted.state_dict())
     except (AttributeError, KeyError, RuntimeError, StopIteration) as error:
         raise ModelError(
             f"{path} does not hold what {name!r} of this version is made of "
             f"({error}); export its run again"
         ) from error
+    calibration = old.metadata.calibration
+    if data is not None:
+        crystals, flexible = choose_held_out(find_shards(data, "val"), 0)
+        say(
+            f"fitting the confidence to {len(crystals)} crystals and {len(flexible)} "
+            "flexible entries of the validation split"
+        )
+        calibration = fit_confidence(model.eval(), crystals, flexible)
     module = BeadModel(model.eval().requires_grad_(False)).eval()
     metadata = replace(
         old.metadata,
         mappings=BEAD_MAPPINGS,
+        calibration=calibration,
         n_neighbors=max(old.metadata.n_neighbors, N_NEIGHBORS),
         **describe_build(),
     )

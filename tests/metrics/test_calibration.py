@@ -83,7 +83,7 @@ def test_nothing_to_calibrate_is_an_error():
 
 def test_the_grid_of_a_model_says_the_same_as_the_table():
     torch = pytest.importorskip("torch")
-    from openmm_backmap.nn.ca_model import calibrate
+    from openmm_backmap.nn.confidence import calibrate
 
     table = {"confidence": [0.2, 0.6, 0.9], "probability": [0.1, 0.5, 0.95]}
     grid = tabulate_calibration(table)

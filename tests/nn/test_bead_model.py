@@ -162,8 +162,8 @@ def test_the_guess_of_ca_beats_the_bead(protein: SimpleNamespace) -> None:
 def test_the_flagship_reads_the_same_beads(protein: SimpleNamespace) -> None:
     torch.manual_seed(3)
     network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16)
-    flat, same = torch.zeros(4, 36, 36), torch.linspace(0.0, 1.0, 11)
-    inner = CAModel(CADecoder(network), Packer(), flat, same, n_neighbors=12)
+    flat = torch.zeros(4, 36, 36)
+    inner = CAModel(CADecoder(network), Packer(), flat, n_neighbors=12)
     scripted = torch.jit.script(BeadModel(inner).eval())
     beads = make_beads(protein, np.arange(97) < 60)
     awsem = coarsen_slots(protein.positions, protein.residue_type, "awsem")

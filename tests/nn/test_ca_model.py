@@ -21,8 +21,8 @@ def model() -> CAModel:
     """Model of a small random network."""
     torch.manual_seed(3)
     network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16)
-    flat, same = torch.zeros(4, 36, 36), torch.linspace(0.0, 1.0, 11)
-    return CAModel(CADecoder(network), Packer(), flat, same, n_neighbors=12).eval()
+    flat = torch.zeros(4, 36, 36)
+    return CAModel(CADecoder(network), Packer(), flat, n_neighbors=12).eval()
 
 
 def make_inputs(protein: SimpleNamespace, n: int = 40, n_frames: int = 1) -> list:
@@ -108,7 +108,6 @@ def small_groups(model: CAModel) -> CAModel:
         model.decoder,
         model.packer,
         model.ramachandran,
-        model.calibration,
         12,
         residues_at_once=30,
     ).eval()

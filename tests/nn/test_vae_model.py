@@ -23,8 +23,8 @@ def model() -> VAEModel:
     torch.manual_seed(3)
     network = VAENetwork(32, 2, 4, 16, 0.0, 6, 8, 4, 2)
     torch.nn.init.normal_(network.fusion.out.weight, std=0.3)
-    flat, same = torch.zeros(4, 36, 36), torch.linspace(0.0, 1.0, 11)
-    return VAEModel(CADecoder(network), Packer(), flat, same, 8).eval()
+    flat = torch.zeros(4, 36, 36)
+    return VAEModel(CADecoder(network), Packer(), flat, 8).eval()
 
 
 def make_inputs(protein: SimpleNamespace) -> list[Tensor]:

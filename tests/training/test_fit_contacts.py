@@ -31,9 +31,7 @@ from openmm_backmap.training.shards import ShardEntry
 def model() -> CAModel:
     torch.manual_seed(1)
     network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16, dropout=0.1)
-    return CAModel(
-        CADecoder(network), Packer(), torch.zeros(4, 36, 36), torch.linspace(0, 1, 21)
-    ).eval()
+    return CAModel(CADecoder(network), Packer(), torch.zeros(4, 36, 36)).eval()
 
 
 @pytest.fixture

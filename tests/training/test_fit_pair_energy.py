@@ -85,9 +85,7 @@ def test_energies_beside_several_draws_are_averaged(
 ) -> None:
     torch.manual_seed(1)
     network = CANetwork(width=32, n_layers=1, n_heads=4, edge_width=16, dropout=0.1)
-    model = CAModel(
-        CADecoder(network), Packer(), torch.zeros(4, 36, 36), torch.linspace(0, 1, 21)
-    ).eval()
+    model = CAModel(CADecoder(network), Packer(), torch.zeros(4, 36, 36)).eval()
     entries = [make_entry(0, 60, "1abc")]
     found = {}
     for n_draws in (1, 2):
