@@ -144,9 +144,16 @@ class EvaluationEntry:
 
     @cached_property
     def layout(self) -> HeavyAtomLayout:
-        """Known atoms and true bonds, for the metrics."""
+        """Known atoms and true bonds, for the metrics.
+
+        For clashes residues count as bonded as well where the beads say so:
+        the model was told to build that bond.
+        """
+        true, told = split_segments(self.source), self.bead_segment
+        split = (np.diff(true) != 0) & (np.diff(told) != 0)
+        either = np.concatenate(([0], np.cumsum(split)))
         return HeavyAtomLayout.from_residues(
-            self.residue_type, split_segments(self.source), self.source.mask
+            self.residue_type, true, self.source.mask, either
         )
 
 

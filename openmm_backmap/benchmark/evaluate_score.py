@@ -87,12 +87,6 @@ def find_ends(layout: HeavyAtomLayout) -> np.ndarray:
     return ~(linked[:-1] & linked[1:])
 
 
-def _only(layout: HeavyAtomLayout, atoms: np.ndarray) -> HeavyAtomLayout:
-    return HeavyAtomLayout.from_residues(
-        layout.residue_type, layout.chain_index, layout.mask & atoms
-    )
-
-
 def score_validity(
     positions: np.ndarray, layout: HeavyAtomLayout
 ) -> dict[str, np.ndarray]:
@@ -150,14 +144,14 @@ def score_frames(
     n_known = layout.mask.sum()
     missing = 100.0 * (layout.mask & ~built).sum() / max(n_known, 1)
     if missing:
-        layout = _only(layout, built)
+        layout = layout.restrict(built)
     n_frames = len(positions)
     inside = ~find_ends(layout)[:, None]
     chi1, chi12 = compute_chi_accuracy(positions, reference, layout)
     shift = np.linalg.norm(positions[:, :, 1] - reference[:, :, 1], axis=-1)
 
     def rmsd(atoms: np.ndarray) -> np.ndarray:
-        part = _only(layout, atoms)
+        part = layout.restrict(atoms)
         return compute_rmsd(positions, reference, part) / ANGSTROM
 
     result = {

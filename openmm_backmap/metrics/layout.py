@@ -1,6 +1,6 @@
 """Which atoms the checks look at: index arrays made once for a topology."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,11 +76,14 @@ class HeavyAtomLayout:
         Bonded segment of each residue.
     mask : numpy.ndarray, shape (R, 14), bool
         Atoms that are there.
+    near_index : numpy.ndarray, shape (R,), int64
+        Segment of each residue within which bonds excuse atoms from clashes.
     """
 
     residue_type: np.ndarray
     chain_index: np.ndarray
     mask: np.ndarray
+    near_index: np.ndarray
 
     @classmethod
     def from_residues(
@@ -88,6 +91,7 @@ class HeavyAtomLayout:
         residue_type: np.ndarray,
         chain_index: np.ndarray | None = None,
         mask: np.ndarray | None = None,
+        near_index: np.ndarray | None = None,
     ) -> "HeavyAtomLayout":
         """Make a layout from what a topology says.
 
@@ -99,6 +103,10 @@ class HeavyAtomLayout:
             Bonded segment of each residue. If None, there is one.
         mask : numpy.ndarray or None, shape (R, 14)
             Atoms that are there. If None, all heavy atoms of each residue.
+        near_index : numpy.ndarray or None, shape (R,)
+            Segment of each residue within which bonds excuse atoms from
+            clashes: also residues that a model was told to bond. If None,
+            `chain_index`.
 
         Returns
         -------
@@ -108,9 +116,26 @@ class HeavyAtomLayout:
         residue_type = np.asarray(residue_type, np.int64)
         if chain_index is None:
             chain_index = np.zeros(len(residue_type), np.int64)
+        chain_index = np.asarray(chain_index, np.int64)
+        near_index = chain_index if near_index is None else near_index
         full = _default_mask(residue_type)
         mask = full if mask is None else np.asarray(mask, bool) & full
-        return cls(residue_type, np.asarray(chain_index, np.int64), mask)
+        return cls(residue_type, chain_index, mask, np.asarray(near_index, np.int64))
+
+    def restrict(self, mask: np.ndarray) -> "HeavyAtomLayout":
+        """Leave atoms out.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray, shape (R, 14) or broadcastable to it, bool
+            Atoms that may stay.
+
+        Returns
+        -------
+        HeavyAtomLayout
+            The same residues with fewer atoms.
+        """
+        return replace(self, mask=self.mask & mask)
 
     @property
     def n_residues(self) -> int:
@@ -177,8 +202,14 @@ class HeavyAtomLayout:
 
     @cached_property
     def near_pairs(self) -> np.ndarray:
-        """Codes ``i * 14 R + j``, i < j, of atoms within three bonds, sorted."""
-        bonds = self.all_bonds
+        """Codes ``i * 14 R + j``, i < j, of atoms within three bonds, sorted.
+
+        The bonds are those inside residues and between residues of one
+        `near_index`.
+        """
+        i = np.flatnonzero(self.near_index[1:] == self.near_index[:-1])
+        links = np.stack([i * N_SLOTS + 2, (i + 1) * N_SLOTS], axis=1)
+        bonds = np.concatenate([self.bonds[0], self._present(links, None)[0]])
         n = N_SLOTS * self.n_residues
         ones = np.ones(len(bonds), np.int32)
         half = csr_array((ones, (bonds[:, 0], bonds[:, 1])), shape=(n, n))

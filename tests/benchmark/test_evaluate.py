@@ -183,6 +183,28 @@ def test_gaps_in_the_beads_end_segments(protein, entry):
     assert entry.bead_segment.max() == 0
 
 
+def test_a_bond_that_only_the_beads_show_is_no_clash(protein, entry):
+    """A hidden gap: CA one step apart, but C and N of the reference are not."""
+    positions = protein.positions.copy()
+    positions[:, 50, 0] += np.float32(0.06) * np.sign(
+        positions[:, 50, 0] - positions[:, 49, 2]
+    )
+    source = type(entry.source)(**{**vars(entry.source), "positions": positions})
+    broken = EvaluationEntry(source, "xray")
+    assert broken.layout.chain_index.tolist() == [0] * 50 + [1] * 47
+    assert broken.bead_segment.max() == 0
+    figures = score_frames(protein.positions, positions, broken.layout)
+    assert figures["severe_clashes_per_1000"][0] == 0.0
+    # what is bonded neither for the beads nor in truth clashes as before
+    moved = protein.positions.copy()
+    moved[:, 50:] += np.float32(2.0)
+    apart = EvaluationEntry(
+        type(source)(**{**vars(source), "positions": moved}), "xray"
+    )
+    figures = score_frames(protein.positions, moved, apart.layout)
+    assert figures["severe_clashes_per_1000"][0] > 0.0
+
+
 def test_entries_of_a_split_are_the_same_ones_every_time(shared):
     folder = shared / "data"
     options = {"max_entries": 2, "max_frames": 3, "max_residues": 120}
