@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from openmm_backmap.benchmark.energies import has_sound_energy, make_energy_meter
+from openmm_backmap.benchmark.evaluate_built import split_by_built
 from openmm_backmap.benchmark.evaluate_entries import GROUPS, EvaluationEntry
 from openmm_backmap.benchmark.evaluate_predict import Prediction, Predictor, draw_noise
 from openmm_backmap.benchmark.evaluate_score import (
@@ -69,7 +70,7 @@ class EntryScore:
     n_residues, n_frames : int
         Its size.
     mode : dict of str to float
-        Means over frames.
+        Means over the frames that have the figure; nan where none has.
     sample : dict of str to float
         Means over frames and samples; empty without samples.
     ensemble : dict of str to float
@@ -144,7 +145,10 @@ def _measure_ensemble(
         divergence = compute_jensen_shannon(half, other)
         figures["chi1_jsd_reference_halves"] = float(np.nanmean(divergence))
     if len(samples) > 1:
-        diversity = compute_diversity(samples, reference, layout)
+        diversity = np.full(len(reference), np.nan)
+        built = np.isfinite(samples).all(axis=(0, -1))
+        for rows, part in split_by_built(built, layout):
+            diversity[rows] = compute_diversity(samples[:, rows], reference[rows], part)
         figures |= _mean({"diversity": diversity})
     return figures, pooled
 

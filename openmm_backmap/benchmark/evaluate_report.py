@@ -117,19 +117,31 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _columns(report: Mapping[str, Any], group: str) -> list[tuple[str, dict]]:
-    """Title and figures of each column of a group's table."""
+def _columns(report: Mapping[str, Any], group: str) -> list[tuple[str, dict, dict]]:
+    """Title, figures and numbers of entries of each column of a group's table."""
     columns = []
     for name, model in report["models"].items():
         found = model["groups"].get(group)
         if found is None:
             continue
-        columns.append((name, found["mode"]))
+        columns.append((name, found["mode"], found["mode_measured"]))
         if "sample" in found:
-            columns.append((f"{name}, one sample", found["sample"]))
+            columns.append(
+                (f"{name}, one sample", found["sample"], found["sample_measured"])
+            )
     if group in report["native"]:
-        columns.append(("native", report["native"][group]["mode"]))
+        native = report["native"][group]
+        columns.append(("native", native["mode"], native["mode_measured"]))
     return columns
+
+
+def _cell(key: str, digits: int, figures: dict, measured: dict) -> str:
+    """A mean over entries, with their number where some lack the figure."""
+    text = _format(figures.get(key), digits)
+    if key in figures and key in measured:
+        n, most = measured[key]
+        text += f" ({n} of {most})"
+    return text
 
 
 def _write_group(report: Mapping[str, Any], group: str) -> list[str]:
@@ -148,11 +160,11 @@ def _write_group(report: Mapping[str, Any], group: str) -> list[str]:
         if count < most:
             lines += [f"{name} failed on {most - count} entries.", ""]
     body = [
-        [title, *(_format(figures.get(key), digits) for _, figures in columns)]
+        [title, *(_cell(key, digits, *rest) for _, *rest in columns)]
         for key, title, digits in _ROWS
-        if any(key in figures for _, figures in columns)
+        if any(key in figures for _, figures, _ in columns)
     ]
-    lines += _table(["", *(title for title, _ in columns)], body)
+    lines += _table(["", *(title for title, *_ in columns)], body)
     ensembles = {n: f["ensemble"] for n, f in models.items() if "ensemble" in f}
     if ensembles:
         body = [

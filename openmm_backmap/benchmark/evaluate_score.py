@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from openmm_backmap.benchmark.evaluate_built import count_parts, split_by_built
 from openmm_backmap.metrics.angles import compute_angle_fraction
 from openmm_backmap.metrics.bond_graph import (
     compute_bond_graph_difference,
@@ -102,9 +103,10 @@ def score_validity(
     Returns
     -------
     dict of str to numpy.ndarray, shape (F,)
-        One for each of `VALIDITY_FIGURES`.
+        One for each of `VALIDITY_FIGURES`; nan where the atoms for it are not
+        there.
     """
-    return {
+    figures = {
         "bonds_percent": 100.0 * compute_bond_fraction(positions, layout),
         "peptides_percent": 100.0 * compute_peptide_fraction(positions, layout),
         "angles_percent": 100.0 * compute_angle_fraction(positions, layout),
@@ -117,6 +119,18 @@ def score_validity(
         "overlaps_per_1000": compute_overlaps_per_1000(positions, layout),
         "close_pairs_percent": 100.0 * compute_close_share(positions, layout),
     }
+    return _blank(figures, layout)
+
+
+def _blank(
+    figures: dict[str, np.ndarray], layout: HeavyAtomLayout
+) -> dict[str, np.ndarray]:
+    """Put nan for figures of nothing."""
+    counts = count_parts(layout)
+    return {
+        key: values if counts.get(key, 1) else np.full(len(values), np.nan)
+        for key, values in figures.items()
+    }
 
 
 def score_frames(
@@ -124,7 +138,9 @@ def score_frames(
 ) -> dict[str, np.ndarray]:
     """Compute all figures of predicted frames.
 
-    Averages over atoms are within a frame; nothing is superposed.
+    Averages over atoms are within a frame, over the atoms that were built in
+    that frame; nothing is superposed. Only chi1 and chi2 are of all side
+    chains that the reference knows: one that was not built is not right.
 
     Parameters
     ----------
@@ -138,37 +154,54 @@ def score_frames(
     Returns
     -------
     dict of str to numpy.ndarray, shape (F,)
-        One for each of `DISTANCE_FIGURES` and `VALIDITY_FIGURES`.
+        One for each of `DISTANCE_FIGURES` and `VALIDITY_FIGURES`; nan where
+        there is nothing to measure.
     """
-    built = np.isfinite(positions).all(axis=(0, 3))
-    n_known = layout.mask.sum()
-    missing = 100.0 * (layout.mask & ~built).sum() / max(n_known, 1)
-    if missing:
-        layout = layout.restrict(built)
-    n_frames = len(positions)
-    inside = ~find_ends(layout)[:, None]
+    built = np.isfinite(positions).all(axis=-1)
+    missing = (layout.mask & ~built).sum(axis=(1, 2)) / max(layout.mask.sum(), 1)
     chi1, chi12 = compute_chi_accuracy(positions, reference, layout)
+    result = {
+        key: np.full(len(positions), np.nan)
+        for key in (*DISTANCE_FIGURES, *VALIDITY_FIGURES)
+    }
+    result |= {
+        "chi1_40_percent": 100.0 * chi1,
+        "chi12_40_percent": 100.0 * chi12,
+        "missing_atoms_percent": 100.0 * missing,
+    }
+    for frames, part in split_by_built(built, layout):
+        found = _score_distances(positions[frames], reference[frames], part)
+        found |= score_validity(positions[frames], part)
+        for key, values in found.items():
+            result[key][frames] = values
+    return result
+
+
+def _score_distances(
+    positions: np.ndarray, reference: np.ndarray, layout: HeavyAtomLayout
+) -> dict[str, np.ndarray]:
+    """Compare the atoms of a layout, all of them built in all frames."""
+    inside = ~find_ends(layout)[:, None]
     shift = np.linalg.norm(positions[:, :, 1] - reference[:, :, 1], axis=-1)
+    has_ca = np.isfinite(shift)
+    farthest = np.where(has_ca, shift, -np.inf).max(axis=1) / ANGSTROM
 
     def rmsd(atoms: np.ndarray) -> np.ndarray:
         part = layout.restrict(atoms)
         return compute_rmsd(positions, reference, part) / ANGSTROM
 
-    result = {
+    figures = {
         "heavy_rmsd_angstrom": compute_rmsd(positions, reference, layout) / ANGSTROM,
         "backbone_nco_rmsd_angstrom": rmsd(_NCO),
         "backbone_nco_inside_rmsd_angstrom": rmsd(_NCO & inside),
         "backbone_ncocb_rmsd_angstrom": rmsd(_NCOCB),
         "side_chain_rmsd_angstrom": rmsd(_SIDE_CHAIN),
-        "chi1_40_percent": 100.0 * chi1,
-        "chi12_40_percent": 100.0 * chi12,
-        "ca_shift_angstrom": np.nan_to_num(shift).max(axis=1) / ANGSTROM,
+        "ca_shift_angstrom": np.where(has_ca.any(axis=1), farthest, np.nan),
         "false_cis": compute_false_cis(positions, reference, layout).astype(float),
         "bond_graph_percent": 100.0
         * compute_bond_graph_difference(positions, reference, layout),
-        "missing_atoms_percent": np.full(n_frames, missing),
     }
-    return {**result, **score_validity(positions, layout)}
+    return _blank(figures, layout)
 
 
 def find_right_side_chains(
@@ -176,10 +209,12 @@ def find_right_side_chains(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Say of each residue whether chi1, and chi2 if it has one, are right.
 
+    A side chain that was not built is not right, as in `score_frames`.
+
     Parameters
     ----------
     positions : numpy.ndarray, shape (F, R, 14, 3)
-        Predicted heavy atoms in nm.
+        Predicted heavy atoms in nm; nan where an atom was not built.
     reference : numpy.ndarray, shape (F, R, 14, 3)
         Reference atoms in nm.
     layout : HeavyAtomLayout

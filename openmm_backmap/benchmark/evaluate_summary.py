@@ -34,6 +34,17 @@ def _mean_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return result
 
 
+def _count_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, list[int]]:
+    """Entries that have a figure, of all it was looked for in, where some lack it."""
+    found = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = np.array([row[key] for row in rows if key in row], float)
+        n = int(np.isfinite(values).sum())
+        if n < len(values):
+            found[key] = [n, len(values)]
+    return found
+
+
 def _pool_populations(scores: Sequence[EntryScore]) -> dict[str, float]:
     """JSD of chi1 wells by residue type over all ensembles of a group."""
     rows = [s.counts for s in scores if s.counts and s.n_frames > 1]
@@ -92,6 +103,7 @@ def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
         "n_frames": frames,
         "n_residues": sum(s.n_residues for s in scores),
         "mode": _mean_figures([s.mode for s in scores]),
+        "mode_measured": _count_figures([s.mode for s in scores]),
     }
     energies = [s.mode[ENERGY_FIGURE] for s in scores if ENERGY_FIGURE in s.mode]
     if np.isfinite(energies).any():
@@ -101,7 +113,9 @@ def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
         found["mode"]["cpu_ms_per_frame"] = cpu / frames
         found["mode"]["cpu_ms_per_100_residues"] = 100.0 * cpu / rows
     if any(s.sample for s in scores):
-        found["sample"] = _mean_figures([s.sample for s in scores if s.sample])
+        samples = [s.sample for s in scores if s.sample]
+        found["sample"] = _mean_figures(samples)
+        found["sample_measured"] = _count_figures(samples)
     ensemble = _mean_figures([s.ensemble for s in scores]) | _pool_populations(scores)
     if ensemble:
         found["ensemble"] = ensemble
@@ -134,7 +148,9 @@ def summarize_model(scores: Sequence[EntryScore]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``groups`` by `GROUPS`; ``calibration``, the table of
+        ``groups`` by `GROUPS`, each with the means of ``mode`` and ``sample``
+        and, where fewer entries than all have a figure, how many of how many in
+        ``mode_measured`` and ``sample_measured``; ``calibration``, the table of
         `openmm_backmap.metrics.calibration` fitted to the first of the groups
         (single X-ray structures where there are any; empty without
         confidence); ``entries``, a row for each.

@@ -5,7 +5,7 @@ import numpy as np
 from openmm_backmap.metrics.layout import HeavyAtomLayout, flatten_atoms
 from openmm_backmap.residues.names import CODES
 
-__all__ = ["compute_wrong_hands"]
+__all__ = ["compute_wrong_hands", "find_centers"]
 
 _CENTERS = (
     # residues (all with a CB if None), centre and three substituents
@@ -15,8 +15,19 @@ _CENTERS = (
 )
 
 
-def _find_centers(layout: HeavyAtomLayout) -> np.ndarray:
-    """Quadruples (centre, a, b, d) of all chiral centres; (n, 4)."""
+def find_centers(layout: HeavyAtomLayout) -> np.ndarray:
+    """Find the chiral centres whose atoms are there.
+
+    Parameters
+    ----------
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, 4), int64
+        Centre and three substituents, as in `compute_wrong_hands`.
+    """
     rows = []
     for code, names in _CENTERS:
         residue = np.arange(layout.n_residues)
@@ -53,6 +64,6 @@ def compute_wrong_hands(positions: np.ndarray, layout: HeavyAtomLayout) -> np.nd
     IUPAC-IUB, Pure Appl. Chem. 56, 595 (1984), 3AA-3.
     """
     atoms = flatten_atoms(positions)
-    center, a, b, d = (atoms[:, index] for index in _find_centers(layout).T)
+    center, a, b, d = (atoms[:, index] for index in find_centers(layout).T)
     volume = ((a - center) * np.cross(b - center, d - center)).sum(-1)
     return (~(volume > 0.0)).sum(axis=1)

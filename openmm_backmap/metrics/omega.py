@@ -8,14 +8,32 @@ from openmm_backmap.metrics.layout import HeavyAtomLayout, flatten_atoms
 from openmm_backmap.residues.names import CODES
 from openmm_backmap.units import DEGREE
 
-__all__ = ["compute_nonproline_cis", "compute_omega", "compute_twisted_omega"]
+__all__ = [
+    "compute_nonproline_cis",
+    "compute_omega",
+    "compute_twisted_omega",
+    "find_units",
+]
 
 _PROLINE = CODES.index("P")
 _PLANAR = 30.0 * DEGREE
 
 
-def _find_units(layout: HeavyAtomLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms (n, 4) of each omega, and the residue i of each unit (n,)."""
+def find_units(layout: HeavyAtomLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Find the peptide units whose atoms are there.
+
+    Parameters
+    ----------
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+
+    Returns
+    -------
+    atoms : numpy.ndarray, shape (P, 4), int64
+        CA(i), C(i), N(i+1) and CA(i+1).
+    residue : numpy.ndarray, shape (P,), int64
+        The residue i of each unit.
+    """
     i = layout.linked
     units = np.concatenate(
         [layout.select_atoms(i, "CA", "C"), layout.select_atoms(i + 1, "N", "CA")],
@@ -44,7 +62,7 @@ def compute_omega(
     residue : numpy.ndarray, shape (P,), int64
         The residue i of each unit.
     """
-    units, residue = _find_units(layout)
+    units, residue = find_units(layout)
     atoms = torch.as_tensor(flatten_atoms(positions))
     omega = compute_dihedral(*(atoms[:, torch.as_tensor(k)] for k in units.T))
     return omega.numpy(), residue

@@ -12,6 +12,7 @@ __all__ = [
     "classify_ramachandran",
     "compute_phi_psi",
     "compute_ramachandran_outliers",
+    "find_phi_psi_atoms",
 ]
 
 _GLYCINE, _PROLINE = CODES.index("G"), CODES.index("P")
@@ -19,6 +20,34 @@ _IS_ALLOWED = np.array(
     [[[mark == "#" for mark in row] for row in OUTLIER_MAP[name]] for name in CLASSES]
 )[:, ::-1]
 _N_BINS = _IS_ALLOWED.shape[-1]
+
+
+def find_phi_psi_atoms(layout: HeavyAtomLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Find the residues that have both phi and psi.
+
+    Parameters
+    ----------
+    layout : HeavyAtomLayout
+        Residues and present atoms.
+
+    Returns
+    -------
+    atoms : numpy.ndarray, shape (n, 5), int64
+        C(i-1), N, CA, C and N(i+1).
+    residue : numpy.ndarray, shape (n,), int64
+        Residue indices; chain ends are not among them.
+    """
+    residue = np.intersect1d(layout.linked, layout.linked + 1)
+    index = np.concatenate(
+        [
+            layout.select_atoms(residue - 1, "C"),
+            layout.select_atoms(residue, "N", "CA", "C"),
+            layout.select_atoms(residue + 1, "N"),
+        ],
+        axis=1,
+    )
+    keep = (index >= 0).all(axis=1)
+    return index[keep], residue[keep]
 
 
 def compute_phi_psi(
@@ -42,19 +71,9 @@ def compute_phi_psi(
     residue : numpy.ndarray, shape (n,), int64
         Residue indices; chain ends are not among them.
     """
-    residue = np.intersect1d(layout.linked, layout.linked + 1)
-    index = np.concatenate(
-        [
-            layout.select_atoms(residue - 1, "C"),
-            layout.select_atoms(residue, "N", "CA", "C"),
-            layout.select_atoms(residue + 1, "N"),
-        ],
-        axis=1,
-    )
-    keep = (index >= 0).all(axis=1)
-    residue = residue[keep]
+    index, residue = find_phi_psi_atoms(layout)
     atoms = torch.as_tensor(flatten_atoms(positions))
-    points = [atoms[:, torch.as_tensor(k)] for k in index[keep].T]
+    points = [atoms[:, torch.as_tensor(k)] for k in index.T]
     phi = compute_dihedral(*points[:4]).numpy()
     psi = compute_dihedral(*points[1:]).numpy()
     return phi, psi, residue

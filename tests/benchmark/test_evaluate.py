@@ -85,6 +85,70 @@ def test_atoms_not_built_are_missing_and_not_wrong(entry):
     assert figures["missing_atoms_percent"][0] == pytest.approx(100.0 * share)
 
 
+def test_a_frame_with_holes_spoils_no_other_frame(entry, make_reference):
+    model = make_reference(0.03)
+    frames = np.repeat(model.predict(entry, entry.ca, None).positions, 4, axis=0)
+    frames += np.arange(4, dtype=np.float32)[:, None, None, None] * np.float32(0.01)
+    reference = np.repeat(entry.reference, 4, axis=0)
+    whole = score_frames(frames, reference, entry.layout)
+    holed = frames.copy()
+    holed[1, 3:6] = np.nan
+    holed[2] = np.nan
+    figures = score_frames(holed, reference, entry.layout)
+    for key, values in figures.items():
+        assert values[[0, 3]].tolist() == whole[key][[0, 3]].tolist(), key
+    share = 100.0 * entry.layout.mask[3:6].sum() / entry.layout.mask.sum()
+    wanted = [0.0, share, 100.0, 0.0]
+    assert figures["missing_atoms_percent"].tolist() == pytest.approx(wanted)
+    # of nothing there is no figure; side chains that were not built are not right
+    of_all = {"missing_atoms_percent", "chi1_40_percent", "chi12_40_percent"}
+    assert {key for key, values in figures.items() if not np.isnan(values[2])} == of_all
+    assert figures["chi1_40_percent"][2] == figures["chi12_40_percent"][2] == 0.0
+    is_right, counts = find_right_side_chains(holed, reference, entry.layout)
+    assert not is_right[2, counts].any()
+    lost = is_right[0, 3:6] & counts[3:6]
+    assert is_right[0, counts].sum() - is_right[1, counts].sum() == lost.sum() > 0
+
+
+def test_means_over_entries_say_how_many_have_the_figure(entry, make_reference):
+    class Absent(make_reference):
+        def predict(self, entry, ca, sample):
+            found = super().predict(entry, ca, sample)
+            if len(self.seen) % 3 == 1:
+                found.positions[:] = np.nan
+            return found
+
+    settings = EvaluationSettings(n_samples=2)
+    models = [Absent(name="absent")]
+    scores, native = evaluate_models(models, [entry, entry, entry], settings)
+    report = make_report(scores, native, {**ASKED, "n_samples": 2}, {})
+    group = report["models"]["absent"]["groups"]["xray"]
+    assert group["mode_measured"]["bonds_percent"] == [0, 3]
+    assert "bonds_percent" not in group["mode"]
+    assert group["mode"]["missing_atoms_percent"] == 100.0
+    scores["absent"][0].mode["bonds_percent"] = 98.0
+    report = make_report(scores, native, {**ASKED, "n_samples": 2}, {})
+    row = next(
+        line for line in write_markdown(report).splitlines() if "bonds within" in line
+    )
+    assert row == "| bonds within 10 % (%) | 98.00 (1 of 3) | 100.00 | 100.00 |"
+
+
+def test_diversity_is_of_the_atoms_that_all_samples_hold(entry, make_reference):
+    class Holed(make_reference):
+        def predict(self, entry, ca, sample):
+            found = super().predict(entry, ca, sample)
+            if sample == 1:
+                found.positions[:, 5:9] = np.nan
+            return found
+
+    settings = EvaluationSettings(n_samples=3)
+    score = evaluate_entry(Holed(0.03), entry, settings)
+    whole = evaluate_entry(make_reference(0.03), entry, settings)
+    wanted = whole.ensemble["diversity"]
+    assert score.ensemble["diversity"] == pytest.approx(wanted, abs=0.02)
+
+
 def test_noise_goes_to_the_beads_only_and_is_what_was_asked(entry, make_reference):
     model = make_reference()
     settings = EvaluationSettings(noise_angstrom=(0.0, 0.5), seed=3)
