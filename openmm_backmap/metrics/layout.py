@@ -205,18 +205,20 @@ class HeavyAtomLayout:
         """Codes ``i * 14 R + j``, i < j, of atoms within three bonds, sorted.
 
         The bonds are those inside residues and between residues of one
-        `near_index`.
+        `near_index`, also those of atoms that are masked: what lies behind such
+        an atom is bonded all the same.
         """
+        whole = replace(self, mask=_default_mask(self.residue_type))
         i = np.flatnonzero(self.near_index[1:] == self.near_index[:-1])
         links = np.stack([i * N_SLOTS + 2, (i + 1) * N_SLOTS], axis=1)
-        bonds = np.concatenate([self.bonds[0], self._present(links, None)[0]])
+        bonds = np.concatenate([whole.bonds[0], links])
         n = N_SLOTS * self.n_residues
         ones = np.ones(len(bonds), np.int32)
         half = csr_array((ones, (bonds[:, 0], bonds[:, 1])), shape=(n, n))
         one = half + half.T
         two = one @ one
         i, j = (one + two + two @ one).nonzero()
-        keep = i < j
+        keep = (i < j) & self.mask.reshape(-1)[i] & self.mask.reshape(-1)[j]
         return np.unique(i[keep].astype(np.int64) * n + j[keep])
 
     @cached_property

@@ -182,6 +182,22 @@ def test_atoms_that_are_not_finite_are_left_out(protein):
     assert compute_ring_penetrations(frames, layout)[0] == 0
 
 
+def test_what_lies_behind_a_masked_atom_is_bonded_all_the_same(protein):
+    """CB of valine is not known: CA and CG1 are two bonds apart as before."""
+    whole = make_layout(protein)
+    overlaps = {tuple(p) for p in find_overlaps(protein.positions, whole, 0.04)[0]}
+    mask = protein.mask.copy()
+    mask[np.isin(protein.residue_type, [CODES.index(k) for k in "VILTNDFK"]), 4] = False
+    mask[10, [0, 2]] = False
+    holed = whole.restrict(mask)
+    present = mask.reshape(-1)
+    kept = {(a, b) for a, b in overlaps if present[a] and present[b]}
+    found = {tuple(p) for p in find_overlaps(protein.positions, holed, 0.04)[0]}
+    assert found == kept
+    first, second = np.divmod(holed.near_pairs, 14 * protein.n_residues)
+    assert present[first].all() and present[second].all()
+
+
 @pytest.mark.parametrize("kinds", list(itertools.combinations("GAP", 2)))
 def test_pairs_within_three_bonds_are_excluded(kinds):
     """Distances in the graph of a dipeptide, by breadth-first search."""
