@@ -2,8 +2,9 @@
 
 The overlap of two atoms is ``r_i + r_j - d_ij`` with the van der Waals radii of
 Bondi, J. Phys. Chem. 68, 441 (1964). Pairs within three bonds of each other are
-left out, and so are the pairs across a disulfide (SG-SG under 2.5 A) and atoms
-that are not finite.
+left out, and so are the pairs across a disulfide and atoms that are not finite.
+Two SG make a disulfide from 1.8 to 2.5 A, each with one other at most, the
+nearest pairs first.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ CONTACT_OVERLAP = 0.4 * ANGSTROM
 """Overlap in nm of a clash in MolProbity's sense."""
 
 _POLAR_ALLOWANCE = 0.2 * ANGSTROM
-_DISULFIDE = 2.5 * ANGSTROM
+_DISULFIDE = 1.8 * ANGSTROM, 2.5 * ANGSTROM
 _CYSTEINE = CODES.index("C")
 _POLAR = ("N", "O", "S")
 
@@ -101,16 +102,39 @@ def _drop_disulfides(
     box: np.ndarray | None,
 ) -> np.ndarray:
     """Leave out pairs within three bonds across a disulfide."""
-    residue, slot = pairs // 14, pairs % 14
-    is_cysteine = (layout.residue_type[residue] == _CYSTEINE).all(axis=1)
-    # CA, CB and SG; CA-CB across the bridge is four bonds, CA-SG three
-    is_near = np.isin(slot, [1, 4, 5]).all(axis=1) & (slot.sum(axis=1) > 5)
-    candidate = np.flatnonzero(is_cysteine & is_near & (residue[:, 0] != residue[:, 1]))
-    if len(candidate) == 0:
+    residue = np.flatnonzero(layout.residue_type == _CYSTEINE)
+    sulfur, *others = layout.select_atoms(residue, "SG", "CB", "CA").T
+    bridge = _find_disulfides(atoms, sulfur, box)
+    if len(bridge) == 0:
         return pairs
-    sulfur = residue[candidate] * 14 + 5
-    is_bonded = compute_pair_distances(atoms, sulfur, box) < _DISULFIDE
-    return np.delete(pairs, candidate[is_bonded], axis=0)
+    # SG, CB and CA lie 0, 1 and 2 bonds from SG; the bridge is one more
+    chain = np.stack([sulfur, *others], axis=1)
+    near = [
+        np.sort(np.stack([chain[bridge[:, 0], i], chain[bridge[:, 1], j]], 1), axis=1)
+        for i in range(3)
+        for j in range(3 - i)
+    ]
+    first, second = np.concatenate(near).T
+    n = len(atoms)
+    is_across = np.isin(pairs[:, 0] * n + pairs[:, 1], first * n + second)
+    return pairs[~is_across]
+
+
+def _find_disulfides(
+    atoms: np.ndarray, sulfur: np.ndarray, box: np.ndarray | None
+) -> np.ndarray:
+    """Pair SG atoms that a disulfide may hold, indices into `sulfur` (n, 2)."""
+    present = np.flatnonzero((sulfur >= 0) & np.isfinite(atoms[sulfur]).all(axis=1))
+    shortest, longest = _DISULFIDE
+    pairs = present[find_close_pairs(atoms[sulfur[present]], longest, box)]
+    distance = compute_pair_distances(atoms, sulfur[pairs], box)
+    kept: list[np.ndarray] = []
+    taken: set[int] = set()
+    for k in np.argsort(distance, kind="stable"):
+        if distance[k] >= shortest and taken.isdisjoint(pairs[k].tolist()):
+            kept.append(pairs[k])
+            taken.update(pairs[k].tolist())
+    return np.array(kept, np.int64).reshape(-1, 2)
 
 
 def _count_per_1000(found: list[np.ndarray], layout: HeavyAtomLayout) -> np.ndarray:

@@ -98,6 +98,25 @@ def test_disulfide_is_no_clash():
     assert sulfurs <= {tuple(p) for p in clashing.tolist()}
 
 
+def test_a_sulphur_has_one_bridge_of_a_bonds_length():
+    """Four SG on a line; all other atoms lie far off."""
+    layout = HeavyAtomLayout.from_residues(np.full(4, 4), np.arange(4))
+    positions = 30.0 + 5.0 * np.arange(4 * 14 * 3).reshape(1, 4, 14, 3) ** 1.1
+
+    def find(*places):
+        positions[0, :, 5] = [[x, 0.0, 0.0] for x in places]
+        found = find_overlaps(positions, layout, 0.09)[0]
+        return {tuple(pair) for pair in (found // 14).tolist()}
+
+    assert find(0.0, 0.205, 1.0, 1.249) == set()
+    # far shorter than any bond
+    assert find(0.0, 0.17, 1.0, 1.03) == {(0, 1), (2, 3)}
+    # the middle one is bonded to the nearer of two
+    assert find(0.0, 0.21, 0.41, 9.0) == {(0, 1)}
+    # nearest first: 1-2, then neither 0 nor 3 has a partner left
+    assert find(0.0, 0.24, 0.44, 0.68) == {(0, 1), (2, 3)}
+
+
 def test_clash_through_the_box_wall_is_seen(protein):
     """A copy moved by a box vector sits on the molecule itself."""
     n = protein.n_residues
