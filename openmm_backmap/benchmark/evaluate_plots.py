@@ -70,7 +70,7 @@ def _draw_accuracy(axes: "Axes", report: Mapping[str, Any]) -> bool:
 
 
 def _first_group(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(iter(model["groups"].values()))
+    return next(iter(model["groups"].values()), {})
 
 
 def _draw_types(axes: "Axes", report: Mapping[str, Any]) -> bool:

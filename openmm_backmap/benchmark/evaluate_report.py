@@ -61,6 +61,7 @@ def make_report(
     native: Sequence[EntryScore],
     settings: Mapping[str, Any],
     about: Mapping[str, Mapping[str, Any]],
+    reasons: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Put an evaluation together.
 
@@ -74,12 +75,17 @@ def make_report(
         What was asked for.
     about : mapping of str to mapping
         What is known of each model (commit, data hash, version).
+    reasons : mapping of str to mapping or None
+        By model and entry id, why the model failed there. If None, failures
+        have no reason.
 
     Returns
     -------
     dict
-        Ready for JSON.
+        Ready for JSON; each model's ``failures`` are the entries of `native`
+        that it has no scores of.
     """
+    reasons = reasons or {}
     return {
         "settings": dict(settings),
         "hardware": {
@@ -94,11 +100,29 @@ def make_report(
             "python": platform.python_version(),
         },
         "models": {
-            name: {**about.get(name, {}), **summarize_model(rows)}
+            name: {
+                **about.get(name, {}),
+                "failures": _list_failures(rows, native, reasons.get(name, {})),
+                **summarize_model(rows),
+            }
             for name, rows in scores.items()
         },
         "native": summarize_model(native)["groups"],
     }
+
+
+def _list_failures(
+    scores: Sequence[EntryScore],
+    native: Sequence[EntryScore],
+    reasons: Mapping[str, str],
+) -> list[dict[str, str | None]]:
+    """The entries a model has no scores of."""
+    done = {score.entry_id for score in scores}
+    return [
+        {"entry_id": n.entry_id, "group": n.group, "reason": reasons.get(n.entry_id)}
+        for n in native
+        if n.entry_id not in done
+    ]
 
 
 def _format(value: Any, digits: int) -> str:
@@ -123,6 +147,8 @@ def _columns(report: Mapping[str, Any], group: str) -> list[tuple[str, dict, dic
     for name, model in report["models"].items():
         found = model["groups"].get(group)
         if found is None:
+            # it failed on all of them
+            columns.append((name, {}, {}))
             continue
         columns.append((name, found["mode"], found["mode_measured"]))
         if "sample" in found:
@@ -154,11 +180,15 @@ def _write_group(report: Mapping[str, Any], group: str) -> list[str]:
         f"{first['n_frames']} frames",
         "",
     ]
-    counts = {n: f["n_entries"] for n, f in models.items()}
-    most = report["native"][group]["n_entries"]
-    for name, count in counts.items():
-        if count < most:
-            lines += [f"{name} failed on {most - count} entries.", ""]
+    for name, model in report["models"].items():
+        failed = [f for f in model["failures"] if f["group"] == group]
+        if failed:
+            why = failed[0]["reason"]
+            lines += [
+                f"{name} failed on {len(failed)} of {first['n_entries']} entries, "
+                f"first on {failed[0]['entry_id']}" + (f": {why}" if why else "."),
+                "",
+            ]
     body = [
         [title, *(_cell(key, digits, *rest) for _, *rest in columns)]
         for key, title, digits in _ROWS

@@ -128,15 +128,19 @@ def run(arguments: argparse.Namespace) -> int:
         max_residues=arguments.max_residues,
         groups=arguments.groups or GROUPS,
     )
+    reasons: dict[str, dict[str, str]] = {}
+
+    def note_failure(name: str, entry: Any, error: Exception) -> None:
+        reasons.setdefault(name, {})[entry.entry_id] = str(error)
+        warnings.warn(f"{name} left out {entry.entry_id}: {error}", BackmapWarning, 2)
+
     with FrameProgress("evaluate", None, arguments.quiet) as progress:
         scores, native = evaluate_models(
             predictors,
             entries,
             settings,
             lambda entry: progress.advance(1),
-            lambda name, entry, error: warnings.warn(
-                f"{name} left out {entry.entry_id}: {error}", BackmapWarning, 2
-            ),
+            note_failure,
         )
     asked = {
         "split": arguments.split,
@@ -147,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
         "max_residues": arguments.max_residues,
         "seed": arguments.seed,
     }
-    report = make_report(scores, native, asked, about)
+    report = make_report(scores, native, asked, about, reasons)
     console, text = Console(), write_markdown(report)
     # a pipe gets the Markdown itself
     if console.is_terminal:

@@ -36,6 +36,12 @@ from openmm_backmap.metrics import compute_chi_accuracy
 ASKED = {"split": "val", "n_samples": 0}
 
 
+def rename(entry, entry_id, group="xray"):
+    """Give the same structure as another entry."""
+    source = type(entry.source)(**{**vars(entry.source), "entry_id": entry_id})
+    return EvaluationEntry(source, group)
+
+
 def test_the_reference_itself_scores_perfectly(entry, make_reference):
     score = evaluate_entry(make_reference(), entry, EvaluationSettings(n_samples=2))
     for key in DISTANCE_FIGURES:
@@ -188,6 +194,42 @@ def test_a_model_that_fails_is_left_out_and_said(entry, make_reference):
     assert native[0].mode["bonds_percent"] > 99.0
     with pytest.raises(BackmapError, match="no luck"):
         evaluate_models(models, [entry], EvaluationSettings())
+
+
+@pytest.mark.parametrize("groups", ["xray", "nmr", "xray nmr"])
+def test_a_model_that_fails_on_a_whole_group_stays_in_the_report(
+    entry, make_reference, tmp_path, groups
+):
+    class Broken(make_reference):
+        def predict(self, entry, ca, sample):
+            if entry.group in groups:
+                raise BackmapError(f"no luck with {entry.entry_id}")
+            return super().predict(entry, ca, sample)
+
+    entries = [entry, rename(entry, "2ris", "nmr")]
+    models = [Broken(name="broken"), make_reference()]
+    reasons = {"broken": {}}
+    scores, native = evaluate_models(
+        models, entries, EvaluationSettings(noise_angstrom=(0.1,)),
+        on_failure=lambda name, e, error: reasons[name].update({e.entry_id: str(error)})
+    )  # fmt: skip
+    report = make_report(scores, native, ASKED, {}, reasons)
+    write_report(report, tmp_path)
+    found = json.loads((tmp_path / "evaluation.json").read_text())["models"]
+    assert found["reference"]["failures"] == []
+    assert found["broken"]["failures"] == [
+        {"entry_id": e.entry_id, "group": e.group,
+         "reason": f"no luck with {e.entry_id}"}
+        for e in entries if e.group in groups
+    ]  # fmt: skip
+    text = (tmp_path / "evaluation.md").read_text()
+    for e in entries:
+        said = (
+            f"broken failed on 1 of 1 entries, first on {e.entry_id}: "
+            f"no luck with {e.entry_id}"
+        )
+        assert (said in text) == (e.group in groups)
+    assert text.count("|  | broken | reference | native |") == 2
 
 
 def test_the_report_has_rows_for_all_models_and_valid_json(
