@@ -16,6 +16,10 @@ __all__ = ["plot_report"]
 def plot_report(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
     """Draw what a report holds.
 
+    Accuracy is of all entries. Types, noise and calibration are of one group,
+    which the title names: the first that any model has figures of; a model that
+    failed on all of its entries is not in the plot.
+
     Parameters
     ----------
     report : mapping
@@ -52,6 +56,7 @@ def plot_report(report: Mapping[str, Any], folder: Path | str) -> list[Path]:
 
 def _draw_accuracy(axes: "Axes", report: Mapping[str, Any]) -> bool:
     """Heavy RMSD of each entry against its size."""
+    drawn = False
     for name, model in report["models"].items():
         for group, mark in zip(GROUPS, "o^sx", strict=True):
             rows = [e for e in model["entries"] if e["group"] == group]
@@ -64,29 +69,41 @@ def _draw_accuracy(axes: "Axes", report: Mapping[str, Any]) -> bool:
                     alpha=0.7,
                     label=f"{name}, {GROUP_TITLES[group]}",
                 )
+                drawn = True
     axes.set(xlabel="residues", ylabel="heavy RMSD (A)", xscale="log")
-    axes.legend(fontsize="x-small")
-    return True
+    if drawn:
+        axes.legend(fontsize="x-small")
+    return drawn
 
 
-def _first_group(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(iter(model["groups"].values()), {})
+def _choose_group(report: Mapping[str, Any]) -> str:
+    """The first group that any model has figures of, for plots of one group."""
+    models = report["models"].values()
+    present = [g for g in GROUPS if any(g in model["groups"] for model in models)]
+    return present[0] if present else GROUPS[0]
+
+
+def _read_group(report: Mapping[str, Any]) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """Title of that group, and what each model has of it, {} if nothing."""
+    group = _choose_group(report)
+    found = {n: m["groups"].get(group, {}) for n, m in report["models"].items()}
+    return GROUP_TITLES[group], found
 
 
 def _draw_types(axes: "Axes", report: Mapping[str, Any]) -> bool:
     """Share of right side chains by residue type."""
-    shares = {
-        name: _first_group(model).get("side_chains_right_percent", {})
-        for name, model in report["models"].items()
-    }
+    title, models = _read_group(report)
+    shares = {n: m.get("side_chains_right_percent", {}) for n, m in models.items()}
+    shares = {name: share for name, share in shares.items() if share}
     codes = sorted({code for share in shares.values() for code in share})
     width = 0.8 / max(len(shares), 1)
     for k, (name, share) in enumerate(shares.items()):
         place = [i + (k + 0.5) * width - 0.4 for i in range(len(codes))]
         axes.bar(place, [share.get(code, 0.0) for code in codes], width, label=name)
     axes.set_xticks(range(len(codes)), codes)
-    axes.set(ylabel="chi1 and chi2 within 40 degrees (%)")
-    axes.legend(fontsize="x-small")
+    axes.set(title=title, ylabel="chi1 and chi2 within 40 degrees (%)")
+    if codes:
+        axes.legend(fontsize="x-small")
     return bool(codes)
 
 
@@ -94,25 +111,34 @@ def _draw_noise(axes: "Axes", report: Mapping[str, Any]) -> bool:
     """Heavy RMSD and chi1 against noise on the beads."""
     other = axes.twinx()
     drawn = False
-    for name, model in report["models"].items():
-        noise = _first_group(model).get("noise", {})
+    title, models = _read_group(report)
+    for name, model in models.items():
+        noise = model.get("noise", {})
+        if not noise:
+            continue
         levels = [float(level) for level in noise]
         rmsd = [f["heavy_rmsd_angstrom"] for f in noise.values()]
         chi = [f["chi1_40_percent"] for f in noise.values()]
         (line,) = axes.plot(levels, rmsd, "o-", label=name)
         other.plot(levels, chi, "^--", color=line.get_color())
-        drawn |= bool(levels)
-    axes.set(xlabel="CA noise (A a coordinate)", ylabel="heavy RMSD (A), full lines")
+        drawn = True
+    axes.set(
+        title=title,
+        xlabel="CA noise (A a coordinate)",
+        ylabel="heavy RMSD (A), full lines",
+    )
     other.set(ylabel="chi1 within 40 degrees (%), dashed")
-    axes.legend(fontsize="x-small")
+    if drawn:
+        axes.legend(fontsize="x-small")
     return drawn
 
 
 def _draw_calibration(axes: "Axes", report: Mapping[str, Any]) -> bool:
     """Share of right side chains against confidence."""
     drawn = False
-    for name, model in report["models"].items():
-        found = _first_group(model).get("confidence")
+    title, models = _read_group(report)
+    for name, model in models.items():
+        found = model.get("confidence")
         if not found:
             continue
         rows = [row for row in found["reliability"] if row[0] is not None]
@@ -125,6 +151,7 @@ def _draw_calibration(axes: "Axes", report: Mapping[str, Any]) -> bool:
         )
         drawn = True
     axes.plot([0, 1], [0, 1], "k:", linewidth=1)
-    axes.set(xlabel="confidence", ylabel="share right")
-    axes.legend(fontsize="x-small")
+    axes.set(title=title, xlabel="confidence", ylabel="share right")
+    if drawn:
+        axes.legend(fontsize="x-small")
     return drawn
