@@ -117,8 +117,9 @@ def _draw_noise(axes: "Axes", report: Mapping[str, Any]) -> bool:
         if not noise:
             continue
         levels = [float(level) for level in noise]
-        rmsd = [f["heavy_rmsd_angstrom"] for f in noise.values()]
-        chi = [f["chi1_40_percent"] for f in noise.values()]
+        # entries may lack atoms or side chains: no figure, no point
+        rmsd = [f.get("heavy_rmsd_angstrom", float("nan")) for f in noise.values()]
+        chi = [f.get("chi1_40_percent", float("nan")) for f in noise.values()]
         (line,) = axes.plot(levels, rmsd, "o-", label=name)
         other.plot(levels, chi, "^--", color=line.get_color())
         drawn = True

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from openmm_backmap.benchmark import evaluate_plots
@@ -52,3 +53,16 @@ def test_a_report_of_failures_only_has_no_plots(entry, make_reference, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert plot_report(evaluate([Broken()], [entry]), tmp_path) == []
+
+
+def test_noise_without_side_chains_is_drawn(entry, make_reference, tmp_path):
+    """Polyalanine has no chi1."""
+    keep = np.arange(14) < 5
+    source = type(entry.source)(**{
+        **vars(entry.source),
+        "residue_type": np.zeros_like(entry.residue_type),
+        "mask": entry.source.mask & keep,
+    })  # fmt: skip
+    report = evaluate([make_reference()], [EvaluationEntry(source, "xray")])
+    names = {path.name for path in plot_report(report, tmp_path)}
+    assert names == {"evaluation_accuracy.png", "evaluation_noise.png"}
