@@ -70,7 +70,8 @@ def make_energy_meter(
     -------
     callable
         Heavy atoms (F, R, 14, 3) in nm -> energy above that of the reference,
-        in kcal/mol a residue, shape (F,); nan where an atom was not built.
+        in kcal/mol a residue, shape (F,); nan where an atom was not built,
+        infinite where all were and there is no finite energy all the same.
     """
     segment = entry.layout.chain_index
     letters = [CODES[k] for k in entry.residue_type]
@@ -90,11 +91,16 @@ def make_energy_meter(
             torch.from_numpy(heavy), torch.from_numpy(segment)
         ).numpy()
         atoms = placer.place(heavy, ends)
-        energies = [
-            minimizer.energy(frame) if np.isfinite(frame).all() else np.nan
-            for frame in atoms
-        ]
-        return np.array(energies) / KCAL / entry.n_residues
+        is_whole = np.isfinite(heavy[:, entry.layout.mask]).all(axis=(1, 2))
+        energies = np.array(
+            [
+                minimizer.energy(frame) if np.isfinite(frame).all() else np.nan
+                for frame in atoms
+            ]
+        )
+        # atoms at one place have none: the worst energy, not a missing one
+        energies[is_whole & ~np.isfinite(energies)] = np.inf
+        return energies / KCAL / entry.n_residues
 
     native = measure(entry.reference)
     return lambda positions: measure(positions) - native[: len(positions)]

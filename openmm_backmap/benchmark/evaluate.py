@@ -107,7 +107,7 @@ class EntryScore:
 def _mean(figures: dict[str, np.ndarray]) -> dict[str, float]:
     """Mean of each figure over frames; nan where no frame has it."""
     return {
-        key: float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+        key: float("nan") if np.isnan(values).all() else float(np.nanmean(values))
         for key, values in figures.items()
     }
 

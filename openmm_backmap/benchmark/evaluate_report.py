@@ -40,8 +40,9 @@ _ROWS = (
     ("close_pairs_percent", "pairs under 1.2 A (%)", 3),
     ("ca_shift_angstrom", "CA moved, largest (A)", 3),
     ("missing_atoms_percent", "missing heavy atoms (%)", 2),
-    (ENERGY_FIGURE, "energy above the native's, mean (kcal/mol a residue)", 1),
-    (ENERGY_MEDIAN, "the same, median over entries", 1),
+    (ENERGY_FIGURE, "energy above the native's, mean if finite (kcal/mol a residue)",
+     1),
+    (ENERGY_MEDIAN, "the same, median, not finite as infinite", 1),
     ("cpu_ms_per_frame", "CPU-ms a frame", 1),
     ("cpu_ms_per_100_residues", "CPU-ms per 100 residues", 1),
 )  # fmt: skip

@@ -94,6 +94,22 @@ def _measure_confidence(scores: Sequence[EntryScore]) -> dict[str, Any]:
     }
 
 
+def _add_energies(found: dict[str, Any], scores: Sequence[EntryScore]) -> None:
+    """Median energy, in which infinite ones count, and numbers of entries."""
+    rows = [s.mode[ENERGY_FIGURE] for s in scores if ENERGY_FIGURE in s.mode]
+    energies = np.array(rows, float)
+    known = energies[~np.isnan(energies)]
+    if len(known) == 0:
+        return
+    found["mode"][ENERGY_MEDIAN] = float(np.median(known))
+    found["n_energies"] = len(known)
+    n_finite = int(np.isfinite(known).sum())
+    found["mode_measured"] |= {
+        ENERGY_FIGURE: [n_finite, len(energies)],
+        ENERGY_MEDIAN: [len(known), len(energies)],
+    }
+
+
 def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
     frames = sum(s.n_frames for s in scores)
     rows = sum(s.n_frames * s.n_residues for s in scores)
@@ -105,10 +121,7 @@ def _summarize_group(scores: Sequence[EntryScore]) -> dict[str, Any]:
         "mode": _mean_figures([s.mode for s in scores]),
         "mode_measured": _count_figures([s.mode for s in scores]),
     }
-    energies = [s.mode[ENERGY_FIGURE] for s in scores if ENERGY_FIGURE in s.mode]
-    if np.isfinite(energies).any():
-        found["mode"][ENERGY_MEDIAN] = float(np.nanmedian(energies))
-        found["n_energies"] = int(np.isfinite(energies).sum())
+    _add_energies(found, scores)
     if cpu:
         found["mode"]["cpu_ms_per_frame"] = cpu / frames
         found["mode"]["cpu_ms_per_100_residues"] = 100.0 * cpu / rows

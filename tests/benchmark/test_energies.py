@@ -3,7 +3,14 @@
 import numpy as np
 
 from openmm_backmap.benchmark.energies import has_sound_energy, make_energy_meter
+from openmm_backmap.benchmark.evaluate import (
+    ENERGY_FIGURE,
+    EvaluationSettings,
+    evaluate_models,
+)
 from openmm_backmap.benchmark.evaluate_entries import EvaluationEntry
+from openmm_backmap.benchmark.evaluate_report import make_report, write_markdown
+from openmm_backmap.benchmark.evaluate_summary import ENERGY_MEDIAN
 
 
 def cut(entry, n_residues):
@@ -34,6 +41,42 @@ def test_the_reference_has_no_energy_above_itself_and_a_clash_has(entry):
     assert abs(above[0][0]) < 1e-3
     assert above[1][0] > 10.0
     assert np.isnan(above[2][0])
+
+
+def test_atoms_at_one_place_are_an_infinite_energy_and_count_in_the_median(
+    entry, make_reference
+):
+    small = cut(entry, 25)
+
+    class Coincident(make_reference):
+        def predict(self, entry, ca, sample):
+            found = super().predict(entry, ca, sample)
+            number = len(self.seen)
+            if number > 1:
+                found.positions[0, 5, 2] = found.positions[0, 20, 2]
+            if number > 4:
+                found.positions[0, 5, 2] = np.nan
+            return found
+
+    found = {}
+    for n_entries in (2, 3, 5):
+        scores, native = evaluate_models(
+            [Coincident(name="bad")], [small] * n_entries,
+            EvaluationSettings(n_energies=n_entries),
+        )  # fmt: skip
+        found[n_entries] = make_report(
+            scores, native, {"split": "val", "n_samples": 0}, {}
+        )
+    group = found[5]["models"]["bad"]["groups"]["xray"]
+    assert group["mode"][ENERGY_MEDIAN] == np.inf and group["n_energies"] == 4
+    assert abs(group["mode"][ENERGY_FIGURE]) < 1e-3
+    text = write_markdown(found[5])
+    assert "| 0.0 (1 of 5) | - |" in text.replace("-0.0", "0.0")
+    assert "| inf (4 of 5) | - |" in text
+    # one of two: the median lies between a number and infinity
+    for n_entries in (2, 3):
+        mode = found[n_entries]["models"]["bad"]["groups"]["xray"]["mode"]
+        assert mode[ENERGY_MEDIAN] == np.inf
 
 
 def test_broken_or_incomplete_references_are_not_measured(entry):
