@@ -32,14 +32,12 @@ raw = backmapper.backmap(beads)
 minimizer = Minimizer(backmapper.atom_topology, maxIterations=100)
 results = [minimizer.minimize(frame) for frame in raw]
 
-checker = FrameChecker.from_topology(backmapper.atom_topology.cg)
+checker = FrameChecker.from_atom_topology(backmapper.atom_topology)
 slots = backmapper.atom_topology.slot_atom  # (R, 14), -1 where there is no atom
 print(f"{'':26}{'raw':>12}{'minimized':>12}")
 stages = {"raw": raw, "minimized": [result.frame for result in results]}
-figures = [
-    checker.check(np.stack([frame.positions[slots] for frame in frames]))
-    for frames in stages.values()
-]
+atoms = [np.stack([frame.positions for frame in frames]) for frames in stages.values()]
+figures = [checker.check(stage[:, slots], atoms=stage) for stage in atoms]
 for name in figures[0]:
     before, after = (float(f[name].mean()) for f in figures)
     print(f"{name:26}{before:12.3f}{after:12.3f}")

@@ -77,7 +77,7 @@ class FrameProcessor:
         self.samples = samples
         self._checker = None
         if has_metrics:
-            self._checker = FrameChecker.from_topology(backmapper.cg_topology)
+            self._checker = FrameChecker.from_atom_topology(backmapper.atom_topology)
 
     def compute(
         self, frames: Sequence[CGFrame], is_minimized: Sequence[bool] | None = None

@@ -47,7 +47,7 @@ def compute_rows(
     heavy : numpy.ndarray, shape (F, R, 14, 3), float32
         Their heavy atoms in nm.
     checker : FrameChecker
-        Of their residues.
+        Of their residues, or of their topology.
     extra : sequence of mapping
         What else each row says.
 
@@ -60,7 +60,10 @@ def compute_rows(
     for box, frame in zip(boxes, frames, strict=True):
         if frame.box is not None:
             box[:] = frame.box
-    checks = checker.check(heavy, boxes if boxes.any() else None)
+    atoms = None
+    if checker.sites is not None:
+        atoms = np.stack([frame.positions for frame in frames])
+    checks = checker.check(heavy, boxes if boxes.any() else None, atoms)
     rows = []
     for i, (frame, more) in enumerate(zip(frames, extra, strict=True)):
         row = {

@@ -7,17 +7,20 @@ Two SG make a disulfide from 1.8 to 2.5 A, each with one other at most, the
 nearest pairs first.
 """
 
+from typing import Protocol
+
 import numpy as np
 
 from openmm_backmap.geometry.pairs import compute_pair_distances, find_close_pairs
 from openmm_backmap.metrics.layout import HeavyAtomLayout, flatten_atoms
-from openmm_backmap.residues.names import CODES
 from openmm_backmap.units import ANGSTROM
 
 __all__ = [
     "CLASH_OVERLAP",
     "CONTACT_OVERLAP",
+    "ClashSites",
     "compute_clashes_per_1000",
+    "compute_site_clashes_per_1000",
     "compute_overlaps_per_1000",
     "find_overlaps",
 ]
@@ -30,8 +33,36 @@ CONTACT_OVERLAP = 0.4 * ANGSTROM
 
 _POLAR_ALLOWANCE = 0.2 * ANGSTROM
 _DISULFIDE = 1.8 * ANGSTROM, 2.5 * ANGSTROM
-_CYSTEINE = CODES.index("C")
 _POLAR = ("N", "O", "S")
+
+
+class ClashSites(Protocol):
+    """Atoms that may clash; `HeavyAtomLayout` and `HeavySites` are such."""
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """Atoms that count, shape (n,), of N."""
+        ...
+
+    @property
+    def elements(self) -> np.ndarray:
+        """Element of each of the N, "" where it does not count."""
+        ...
+
+    @property
+    def radius(self) -> np.ndarray:
+        """Van der Waals radius of each of the N in nm."""
+        ...
+
+    @property
+    def near_pairs(self) -> np.ndarray:
+        """Codes ``i * N + j``, i < j, of atoms within three bonds."""
+        ...
+
+    @property
+    def cysteines(self) -> np.ndarray:
+        """SG, CB and CA of each cysteine, shape (K, 3), -1 where not there."""
+        ...
 
 
 def find_overlaps(
@@ -63,12 +94,24 @@ def find_overlaps(
     list of numpy.ndarray, shape (P, 2)
         For each frame the pairs i < j of atoms ``14 * residue + slot``.
     """
-    frames = flatten_atoms(positions)
+    return _find_in_frames(
+        flatten_atoms(positions), layout, overlap, polar_allowance, box
+    )
+
+
+def _find_in_frames(
+    frames: np.ndarray,
+    sites: ClashSites,
+    overlap: float,
+    polar_allowance: float,
+    box: np.ndarray | None,
+) -> list[np.ndarray]:
+    """Find the overlapping pairs of frames (F, N, 3)."""
     if box is not None:
         box = np.broadcast_to(np.asarray(box), (len(frames), 3, 3))
     return [
         _find_in_frame(
-            frame, layout, overlap, polar_allowance, None if box is None else box[f]
+            frame, sites, overlap, polar_allowance, None if box is None else box[f]
         )
         for f, frame in enumerate(frames)
     ]
@@ -76,39 +119,37 @@ def find_overlaps(
 
 def _find_in_frame(
     atoms: np.ndarray,
-    layout: HeavyAtomLayout,
+    sites: ClashSites,
     overlap: float,
     polar_allowance: float,
     box: np.ndarray | None,
 ) -> np.ndarray:
     """Find the overlapping pairs of one frame; (P, 2)."""
-    present = layout.atoms[np.isfinite(atoms[layout.atoms]).all(axis=1)]
-    cutoff = 2.0 * layout.radius.max(initial=0.0) - overlap
+    present = sites.atoms[np.isfinite(atoms[sites.atoms]).all(axis=1)]
+    cutoff = 2.0 * sites.radius.max(initial=0.0) - overlap
     pairs = find_close_pairs(atoms[present], cutoff, box)
     pairs = present[np.sort(pairs, axis=1)]
     distance = compute_pair_distances(atoms, pairs, box)
-    is_polar = np.isin(layout.elements[pairs], _POLAR).all(axis=1)
+    is_polar = np.isin(sites.elements[pairs], _POLAR).all(axis=1)
     limit = np.where(is_polar, overlap + polar_allowance, overlap)
-    pairs = pairs[layout.radius[pairs].sum(axis=1) - distance > limit]
+    pairs = pairs[sites.radius[pairs].sum(axis=1) - distance > limit]
     code = pairs[:, 0] * len(atoms) + pairs[:, 1]
-    pairs = pairs[~np.isin(code, layout.near_pairs, assume_unique=True)]
-    return _drop_disulfides(pairs, atoms, layout, box)
+    pairs = pairs[~np.isin(code, sites.near_pairs, assume_unique=True)]
+    return _drop_disulfides(pairs, atoms, sites, box)
 
 
 def _drop_disulfides(
     pairs: np.ndarray,
     atoms: np.ndarray,
-    layout: HeavyAtomLayout,
+    sites: ClashSites,
     box: np.ndarray | None,
 ) -> np.ndarray:
     """Leave out pairs within three bonds across a disulfide."""
-    residue = np.flatnonzero(layout.residue_type == _CYSTEINE)
-    sulfur, *others = layout.select_atoms(residue, "SG", "CB", "CA").T
-    bridge = _find_disulfides(atoms, sulfur, box)
+    chain = sites.cysteines
+    bridge = _find_disulfides(atoms, chain[:, 0], box)
     if len(bridge) == 0:
         return pairs
     # SG, CB and CA lie 0, 1 and 2 bonds from SG; the bridge is one more
-    chain = np.stack([sulfur, *others], axis=1)
     near = [
         np.sort(np.stack([chain[bridge[:, 0], i], chain[bridge[:, 1], j]], 1), axis=1)
         for i in range(3)
@@ -137,9 +178,9 @@ def _find_disulfides(
     return np.array(kept, np.int64).reshape(-1, 2)
 
 
-def _count_per_1000(found: list[np.ndarray], layout: HeavyAtomLayout) -> np.ndarray:
+def _count_per_1000(found: list[np.ndarray], sites: ClashSites) -> np.ndarray:
     count = np.array([len(pairs) for pairs in found], float)
-    return 1000.0 * count / max(len(layout.atoms), 1)
+    return 1000.0 * count / max(len(sites.atoms), 1)
 
 
 def compute_clashes_per_1000(
@@ -163,6 +204,30 @@ def compute_clashes_per_1000(
     """
     found = find_overlaps(positions, layout, CLASH_OVERLAP, box=box)
     return _count_per_1000(found, layout)
+
+
+def compute_site_clashes_per_1000(
+    positions: np.ndarray, sites: ClashSites, box: np.ndarray | None = None
+) -> np.ndarray:
+    """Severe clashes per 1000 of the heavy atoms of a whole topology.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (F, N, 3)
+        All atoms in nm.
+    sites : ClashSites
+        Which of them are heavy, from `openmm_backmap.metrics.heavy_sites`.
+    box : numpy.ndarray or None, shape (F, 3, 3) or (3, 3)
+        Box vectors in nm; zeros mean no box. If None, there is no box.
+
+    Returns
+    -------
+    numpy.ndarray, shape (F,)
+        As `compute_clashes_per_1000`, with OXT and phosphates.
+    """
+    frames = np.asarray(positions)
+    found = _find_in_frames(frames, sites, CLASH_OVERLAP, 0.0, box)
+    return _count_per_1000(found, sites)
 
 
 def compute_overlaps_per_1000(

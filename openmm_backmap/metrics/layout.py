@@ -23,9 +23,9 @@ from openmm_backmap.residues.bond_lengths import (
 from openmm_backmap.residues.names import CODES, N_TYPES
 from openmm_backmap.units import to_nanometer
 
-__all__ = ["HeavyAtomLayout", "flatten_atoms"]
+__all__ = ["HeavyAtomLayout", "find_near_pairs", "flatten_atoms"]
 
-_PROLINE = CODES.index("P")
+_CYSTEINE, _PROLINE = CODES.index("C"), CODES.index("P")
 
 
 def flatten_atoms(positions: np.ndarray) -> np.ndarray:
@@ -53,6 +53,30 @@ def flatten_atoms(positions: np.ndarray) -> np.ndarray:
             "(frames, residues, 14, 3): add the frame axis to a single frame"
         )
     return positions.reshape(len(positions), -1, 3)
+
+
+def find_near_pairs(bonds: np.ndarray, n_atoms: int) -> np.ndarray:
+    """Find the pairs of atoms within three bonds of each other.
+
+    Parameters
+    ----------
+    bonds : numpy.ndarray, shape (n, 2)
+        Atoms of each bond.
+    n_atoms : int
+        Number of atoms N.
+
+    Returns
+    -------
+    numpy.ndarray, shape (P,), int64
+        Codes ``i * N + j``, i < j, sorted.
+    """
+    ones = np.ones(len(bonds), np.int32)
+    half = csr_array((ones, (bonds[:, 0], bonds[:, 1])), shape=(n_atoms, n_atoms))
+    one = half + half.T
+    two = one @ one
+    i, j = (one + two + two @ one).nonzero()
+    keep = i < j
+    return np.unique(i[keep].astype(np.int64) * n_atoms + j[keep])
 
 
 def _default_mask(residue_type: np.ndarray) -> np.ndarray:
@@ -212,14 +236,15 @@ class HeavyAtomLayout:
         i = np.flatnonzero(self.near_index[1:] == self.near_index[:-1])
         links = np.stack([i * N_SLOTS + 2, (i + 1) * N_SLOTS], axis=1)
         bonds = np.concatenate([whole.bonds[0], links])
-        n = N_SLOTS * self.n_residues
-        ones = np.ones(len(bonds), np.int32)
-        half = csr_array((ones, (bonds[:, 0], bonds[:, 1])), shape=(n, n))
-        one = half + half.T
-        two = one @ one
-        i, j = (one + two + two @ one).nonzero()
-        keep = (i < j) & self.mask.reshape(-1)[i] & self.mask.reshape(-1)[j]
-        return np.unique(i[keep].astype(np.int64) * n + j[keep])
+        codes = find_near_pairs(bonds, N_SLOTS * self.n_residues)
+        pairs = np.stack(np.divmod(codes, N_SLOTS * self.n_residues), axis=1)
+        return codes[self._present(pairs, None)[1]]
+
+    @cached_property
+    def cysteines(self) -> np.ndarray:
+        """SG, CB and CA of each cysteine, shape (K, 3); -1 where one is masked."""
+        residue = np.flatnonzero(self.residue_type == _CYSTEINE)
+        return self.select_atoms(residue, "SG", "CB", "CA")
 
     @cached_property
     def rings(self) -> tuple[np.ndarray, ...]:

@@ -91,7 +91,7 @@ _RINGS = {
 RINGS = tuple(_RINGS.get(name, ()) for name in RESIDUE_NAMES)
 """For each residue type its rings as atom names in order."""
 
-VDW_RADIUS_ANGSTROM = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80}
+VDW_RADIUS_ANGSTROM = {"C": 1.70, "N": 1.55, "O": 1.52, "S": 1.80, "P": 1.80}
 """Van der Waals radii in angstrom; Bondi, J. Phys. Chem. 68, 441 (1964)."""
 
 
