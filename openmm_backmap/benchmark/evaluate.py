@@ -9,7 +9,12 @@ import numpy as np
 from openmm_backmap.benchmark.energies import has_sound_energy, make_energy_meter
 from openmm_backmap.benchmark.evaluate_built import split_by_built
 from openmm_backmap.benchmark.evaluate_entries import GROUPS, EvaluationEntry
-from openmm_backmap.benchmark.evaluate_predict import Prediction, Predictor, draw_noise
+from openmm_backmap.benchmark.evaluate_predict import (
+    Prediction,
+    Predictor,
+    draw_noise,
+    make_rng,
+)
 from openmm_backmap.benchmark.evaluate_score import (
     find_right_side_chains,
     score_frames,
@@ -20,6 +25,7 @@ from openmm_backmap.metrics.diversity import compute_diversity
 from openmm_backmap.metrics.populations import (
     compute_chi_populations,
     compute_jensen_shannon,
+    compute_jsd_floor,
     pool_by_type,
 )
 from openmm_backmap.units import ANGSTROM
@@ -47,7 +53,7 @@ class EvaluationSettings:
         Standard deviations of CA noise a coordinate, on the first frame of
         each entry.
     seed : int
-        Of the noise.
+        Of the noise and of floors of divergences.
     n_energies : int
         Entries of each group whose energy is measured, see
         `openmm_backmap.benchmark.energies`.
@@ -117,7 +123,7 @@ def _mean_of_dicts(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _measure_ensemble(
-    entry: EvaluationEntry, mode: np.ndarray, samples: np.ndarray
+    entry: EvaluationEntry, mode: np.ndarray, samples: np.ndarray, seed: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Populations of chi1 and diversity of samples (S, F, R, 14, 3)."""
     layout, reference = entry.layout, entry.reference
@@ -136,14 +142,14 @@ def _measure_ensemble(
     figures: dict[str, float] = {}
     if entry.n_frames > 1 and len(residue):
         wanted = wells["reference"][0]
-        half, other = (
-            compute_chi_populations(reference[k::2], layout)[0] for k in (0, 1)
-        )
-        for name in ("mode", "sample"):
+        rng = make_rng(seed, entry.entry_id, "floor")
+        divergences = {}
+        for name, n_samples in (("mode", 1), ("sample", len(samples))):
             divergence = compute_jensen_shannon(wells[name][0], wanted)
-            figures[f"chi1_jsd_{name}"] = float(np.nanmean(divergence))
-        divergence = compute_jensen_shannon(half, other)
-        figures["chi1_jsd_reference_halves"] = float(np.nanmean(divergence))
+            divergences[f"chi1_jsd_{name}"] = divergence
+            floor = compute_jsd_floor(wanted, n_samples, rng)
+            divergences[f"chi1_jsd_{name}_floor"] = floor
+        figures |= _mean(divergences)
     if len(samples) > 1:
         diversity = np.full(len(reference), np.nan)
         built = np.isfinite(samples).all(axis=(0, -1))
@@ -208,7 +214,9 @@ def evaluate_entry(
         sample = _mean_of_dicts(
             [_mean(score_frames(one, reference, layout)) for one in samples]
         )
-        ensemble, pooled = _measure_ensemble(entry, mode.positions, samples)
+        ensemble, pooled = _measure_ensemble(
+            entry, mode.positions, samples, settings.seed
+        )
     figures = score_frames(mode.positions, reference, layout)
     if measure_energy is not None:
         figures[ENERGY_FIGURE] = measure_energy(mode.positions)

@@ -13,7 +13,7 @@ from openmm_backmap.benchmark.evaluate_entries import EvaluationEntry
 from openmm_backmap.errors import InputError
 from openmm_backmap.geometry.neighbors import find_neighbors
 
-__all__ = ["EnginePredictor", "Prediction", "Predictor", "draw_noise"]
+__all__ = ["EnginePredictor", "Prediction", "Predictor", "draw_noise", "make_rng"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,25 @@ class Predictor(Protocol):
         ...
 
 
+def make_rng(seed: int, *key: str | int) -> np.random.Generator:
+    """Make a generator that depends on nothing but the key.
+
+    Parameters
+    ----------
+    seed : int
+        Of the evaluation.
+    *key : str or int
+        What the numbers are for.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A new one.
+    """
+    words = [k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key]
+    return np.random.default_rng([seed, *words])
+
+
 def draw_noise(seed: int, *key: str | int, shape: tuple[int, ...]) -> np.ndarray:
     """Draw normal numbers that depend on nothing but the key.
 
@@ -86,9 +105,7 @@ def draw_noise(seed: int, *key: str | int, shape: tuple[int, ...]) -> np.ndarray
     numpy.ndarray, float32
         N(0, 1).
     """
-    words = [k if isinstance(k, int) else zlib.crc32(k.encode()) for k in key]
-    rng = np.random.default_rng([seed, *words])
-    return rng.standard_normal(shape, dtype=np.float32)
+    return make_rng(seed, *key).standard_normal(shape, dtype=np.float32)
 
 
 class EnginePredictor:

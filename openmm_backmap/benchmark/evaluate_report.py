@@ -49,8 +49,9 @@ _ROWS = (
 
 _ENSEMBLE_ROWS = (
     ("chi1_jsd_mode", "chi1 populations by residue, JSD of the mode (bits)", 3),
-    ("chi1_jsd_sample", "the same of the samples", 3),
-    ("chi1_jsd_reference_halves", "the same of two halves of the reference", 3),
+    ("chi1_jsd_mode_floor", "floor: a perfect sampler, one structure a frame", 3),
+    ("chi1_jsd_sample", "chi1 populations by residue, JSD of the samples", 3),
+    ("chi1_jsd_sample_floor", "floor: a perfect sampler, as many samples", 3),
     ("chi1_jsd_type_mode", "chi1 populations by residue type, JSD of the mode", 3),
     ("chi1_jsd_type_sample", "the same of the samples", 3),
     ("diversity", "diversity of samples (0 as varied as wrong, 1 all the same)", 3),

@@ -16,7 +16,11 @@ from openmm_backmap.benchmark.evaluate_entries import (
     group_of,
     iterate_entries,
 )
-from openmm_backmap.benchmark.evaluate_predict import EnginePredictor, draw_noise
+from openmm_backmap.benchmark.evaluate_predict import (
+    EnginePredictor,
+    Prediction,
+    draw_noise,
+)
 from openmm_backmap.benchmark.evaluate_report import (
     make_report,
     write_markdown,
@@ -276,6 +280,40 @@ def test_the_table_model_is_as_good_as_a_table_should_be(table, entry):
     assert score.mode["chi1_40_percent"] > 50.0
     assert score.mode["peptides_percent"] == 100.0
     assert score.mode["wrong_hands"] == 0.0
+
+
+def test_a_perfect_sampler_is_on_the_floors_of_the_report(entry, rng):
+    """Each frame has rotamers of its own; the model draws from all of them."""
+    n_frames = 10
+
+    def turn(count):
+        """Side chains beyond CB about CA-CB, to random wells."""
+        made = np.repeat(entry.reference, count, axis=0)
+        axis = made[:, :, 4] - made[:, :, 1]
+        axis /= np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-6)
+        angle = rng.integers(0, 3, (count, made.shape[1])) * 2.0 * np.pi / 3.0
+        c, s = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+        arm, k = made[:, :, 5:] - made[:, :, 4:5], axis[:, :, None]
+        along = (arm * k).sum(-1, keepdims=True)
+        made[:, :, 5:] = (
+            made[:, :, 4:5] + arm * c + np.cross(k, arm) * s + k * along * (1 - c)
+        )
+        return made.astype(np.float32)
+
+    class Perfect:
+        can_sample, name = True, "perfect"
+
+        def predict(self, entry, ca, sample):
+            return Prediction(turn(len(ca)), None, 0.1, 0.1)
+
+    frames = turn(n_frames)
+    source = type(entry.source)(**{**vars(entry.source), "positions": frames})
+    settings = EvaluationSettings(n_samples=4)
+    found = evaluate_entry(Perfect(), EvaluationEntry(source, "md"), settings).ensemble
+    for name in ("mode", "sample"):
+        floor = found[f"chi1_jsd_{name}_floor"]
+        assert found[f"chi1_jsd_{name}"] == pytest.approx(floor, rel=0.3)
+    assert found["chi1_jsd_sample_floor"] < 0.8 * found["chi1_jsd_mode_floor"]
 
 
 def test_gaps_in_the_beads_end_segments(protein, entry):

@@ -11,6 +11,7 @@ from openmm_backmap.metrics.populations import (
     compute_chi_jsd,
     compute_chi_populations,
     compute_jensen_shannon,
+    compute_jsd_floor,
     pool_by_type,
 )
 from openmm_backmap.residues.names import CODES
@@ -66,6 +67,35 @@ def test_frames_in_another_order_have_the_same_populations(ensemble, layout):
     divergence = compute_chi_jsd(ensemble[[3, 0, 5, 1, 2, 4]], ensemble, layout)
     assert np.abs(divergence).max() < 1e-12
     assert compute_chi_jsd(ensemble[:1], ensemble, layout).mean() > 0.01
+
+
+@pytest.mark.parametrize("n_samples", [1, 4])
+def test_a_perfect_sampler_lies_on_the_floor(rng, n_samples):
+    """Wells that all frames see: the floor is what such a sampler shows."""
+    wells = rng.dirichlet([4.0, 4.0, 4.0], 300)
+    reference = rng.multinomial(40, wells).astype(float)
+    drawn = rng.multinomial(40 * n_samples, wells)
+    wanted = compute_jensen_shannon(drawn, reference).mean()
+    floor = compute_jsd_floor(reference, n_samples, rng).mean()
+    assert floor == pytest.approx(wanted, rel=0.15)
+    # two halves are no floor: fewer frames, more divergence
+    halves = (rng.multinomial(20, wells) for _ in range(2))
+    assert compute_jensen_shannon(*halves).mean() > 1.5 * wanted
+
+
+def test_the_floor_is_zero_for_one_well_and_nan_without_frames(rng):
+    floor = compute_jsd_floor(np.array([[5.0, 0, 0], [0, 0, 0]]), 3, rng)
+    assert floor[0] == 0.0 and np.isnan(floor[1])
+
+
+def test_the_floor_of_few_frames_is_too_low_by_as_much_as_it_says(rng):
+    for n_frames, ratio in ((4, 1.6), (10, 1.2), (20, 1.1)):
+        wells = rng.dirichlet([1.0, 1.0, 1.0], 20_000)
+        reference = rng.multinomial(n_frames, wells).astype(float)
+        drawn = rng.multinomial(4 * n_frames, wells)
+        true = compute_jensen_shannon(drawn, reference).mean()
+        floor = compute_jsd_floor(reference, 4, rng, n_repeats=5).mean()
+        assert true / floor == pytest.approx(ratio, abs=0.1)
 
 
 def test_a_model_that_never_varies_has_diversity_one(protein, ensemble, layout):
