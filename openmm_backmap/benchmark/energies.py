@@ -7,6 +7,7 @@ import torch
 
 from openmm_backmap.benchmark.evaluate_entries import EvaluationEntry
 from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.errors import InputError
 from openmm_backmap.geometry.pairs import find_close_pairs
 from openmm_backmap.hydrogens import HydrogenPlacer
 from openmm_backmap.mapping.atom_topology import AtomTopology
@@ -72,6 +73,12 @@ def make_energy_meter(
         Heavy atoms (F, R, 14, 3) in nm -> energy above that of the reference,
         in kcal/mol a residue, shape (F,); nan where an atom was not built,
         infinite where all were and there is no finite energy all the same.
+
+    Raises
+    ------
+    InputError
+        If there is no force field for it (a chain of one residue), or the
+        reference has no finite energy itself.
     """
     segment = entry.layout.chain_index
     letters = [CODES[k] for k in entry.residue_type]
@@ -103,4 +110,9 @@ def make_energy_meter(
         return energies / KCAL / entry.n_residues
 
     native = measure(entry.reference)
+    if not np.isfinite(native).all():
+        raise InputError(
+            f"entry {entry.entry_id} has no finite energy itself, so there is none to "
+            "compare with: leave it out"
+        )
     return lambda positions: measure(positions) - native[: len(positions)]

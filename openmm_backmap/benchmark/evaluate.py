@@ -1,5 +1,6 @@
 """Evaluation of models on a split: modes, samples, noise and confidence."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from openmm_backmap.benchmark.evaluate_score import (
     score_frames,
     score_validity,
 )
-from openmm_backmap.errors import BackmapError
+from openmm_backmap.errors import BackmapError, BackmapWarning
 from openmm_backmap.metrics.diversity import compute_diversity
 from openmm_backmap.metrics.populations import (
     compute_chi_populations,
@@ -243,6 +244,19 @@ def evaluate_entry(
 _EMPTY = np.zeros(0, np.float32)
 
 
+def _try_energy_meter(
+    entry: EvaluationEntry,
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Make an energy meter where the entry allows one; say why if it fails."""
+    if not has_sound_energy(entry):
+        return None
+    try:
+        return make_energy_meter(entry)
+    except BackmapError as error:
+        warnings.warn(f"no energy of {entry.entry_id}: {error}", BackmapWarning, 3)
+        return None
+
+
 def evaluate_models(
     predictors: Sequence[Predictor],
     entries: Iterable[EvaluationEntry],
@@ -279,9 +293,9 @@ def evaluate_models(
     n_left = dict.fromkeys(GROUPS, settings.n_energies)
     for entry in entries:
         measure_energy = None
-        if n_left[entry.group] > 0 and has_sound_energy(entry):
-            measure_energy = make_energy_meter(entry)
-            n_left[entry.group] -= 1
+        if n_left[entry.group] > 0:
+            measure_energy = _try_energy_meter(entry)
+            n_left[entry.group] -= measure_energy is not None
         for predictor in predictors:
             try:
                 score = evaluate_entry(predictor, entry, settings, measure_energy)

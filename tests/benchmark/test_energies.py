@@ -1,6 +1,7 @@
 """Energies above the native's: zero for itself, high for a clash."""
 
 import numpy as np
+import pytest
 
 from openmm_backmap.benchmark.energies import has_sound_energy, make_energy_meter
 from openmm_backmap.benchmark.evaluate import (
@@ -11,6 +12,7 @@ from openmm_backmap.benchmark.evaluate import (
 from openmm_backmap.benchmark.evaluate_entries import EvaluationEntry
 from openmm_backmap.benchmark.evaluate_report import make_report, write_markdown
 from openmm_backmap.benchmark.evaluate_summary import ENERGY_MEDIAN
+from openmm_backmap.errors import BackmapWarning
 
 
 def cut(entry, n_residues):
@@ -77,6 +79,23 @@ def test_atoms_at_one_place_are_an_infinite_energy_and_count_in_the_median(
     for n_entries in (2, 3):
         mode = found[n_entries]["models"]["bad"]["groups"]["xray"]["mode"]
         assert mode[ENERGY_MEDIAN] == np.inf
+
+
+def test_an_entry_without_a_force_field_has_no_energy_and_a_reason(
+    entry, make_reference
+):
+    """A chain of one residue; the next entry has the energy in its place."""
+    small = cut(entry, 25)
+    chain = np.where(np.arange(25) < 24, 0, 1)
+    source = type(small.source)(**{**vars(small.source), "chain": chain})
+    lonely = EvaluationEntry(source, "xray")
+    assert has_sound_energy(lonely)
+    with pytest.warns(BackmapWarning, match="no energy of 1ris: chain B is one"):
+        scores, native = evaluate_models(
+            [make_reference()], [lonely, small, small], EvaluationSettings(n_energies=1)
+        )
+    found = [ENERGY_FIGURE in score.mode for score in scores["reference"]]
+    assert found == [False, True, False] and len(native) == 3
 
 
 def test_broken_or_incomplete_references_are_not_measured(entry):
