@@ -91,7 +91,8 @@ class EntryScore:
     right_by_type : numpy.ndarray, shape (20, 2)
         Right side chains, and all, by residue type.
     counts : dict of str to numpy.ndarray, each (20, 3)
-        chi1 wells by residue type of "reference", "mode" and "sample".
+        chi1 wells by residue type of "reference", "mode" and "sample", a
+        structure.
     """
 
     entry_id: str
@@ -129,15 +130,14 @@ def _measure_ensemble(
     """Populations of chi1 and diversity of samples (S, F, R, 14, 3)."""
     layout, reference = entry.layout, entry.reference
     flat = samples.reshape(-1, *samples.shape[2:])
+    ensembles = {"reference": reference, "mode": mode, "sample": flat}
     wells = {
         name: compute_chi_populations(positions, layout)
-        for name, positions in (
-            ("reference", reference), ("mode", mode), ("sample", flat),
-        )
-    }  # fmt: skip
+        for name, positions in ensembles.items()
+    }
     residue = wells["reference"][1]
     pooled = {
-        name: pool_by_type(counts, residue, layout) / max(counts[:1].sum(), 1.0)
+        name: pool_by_type(counts, residue, layout) / len(ensembles[name])
         for name, (counts, _) in wells.items()
     }
     figures: dict[str, float] = {}

@@ -144,6 +144,31 @@ def test_means_over_entries_say_how_many_have_the_figure(entry, make_reference):
     assert row == "| bonds within 10 % (%) | 98.00 (1 of 3) | 100.00 | 100.00 |"
 
 
+def test_wells_are_counted_a_structure_whatever_the_first_residue_lacks(
+    entry, make_reference
+):
+    first = np.flatnonzero(find_right_side_chains(
+        entry.reference, entry.reference, entry.layout
+    )[1])[0]  # fmt: skip
+
+    class Holed(make_reference):
+        def predict(self, entry, ca, sample):
+            found = super().predict(entry, ca, sample)
+            if sample in (0, 1):
+                found.positions[:, first] = np.nan
+            return found
+
+    whole, holed = (
+        evaluate_entry(model, entry, EvaluationSettings(n_samples=3)).counts
+        for model in (make_reference(), Holed())
+    )
+    lost = whole["sample"].sum(1) - holed["sample"].sum(1)
+    kind = entry.residue_type[first]
+    assert whole["sample"].sum() == pytest.approx(whole["reference"].sum())
+    assert lost[kind] == pytest.approx(2 / 3)
+    assert np.abs(np.delete(lost, kind)).max() < 1e-9
+
+
 def test_diversity_is_of_the_atoms_that_all_samples_hold(entry, make_reference):
     class Holed(make_reference):
         def predict(self, entry, ca, sample):
