@@ -253,7 +253,9 @@ def write_markdown(report: Mapping[str, Any]) -> str:
         f"# Evaluation on the {settings['split']} split",
         "",
         "CA positions in, raw model output, nothing superposed; means over entries, "
-        "each an entry's mean over its frames. Side chains without proline; "
+        "each an entry's mean over its frames. CPU-ms, confidence and what is by "
+        "residue type are pooled over all frames and side chains instead. chi and "
+        "confidence are without proline, side-chain RMSD is with it. "
         f"{settings['n_samples']} samples a frame; {report['hardware']['threads']} "
         "thread(s).",
         "",

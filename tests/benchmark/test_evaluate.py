@@ -36,6 +36,7 @@ from openmm_backmap.benchmark.evaluate_score import (
 from openmm_backmap.cli.main import main
 from openmm_backmap.errors import BackmapError, DataError, InputError
 from openmm_backmap.metrics import compute_chi_accuracy
+from openmm_backmap.residues.names import CODES
 
 ASKED = {"split": "val", "n_samples": 0}
 
@@ -71,6 +72,14 @@ def test_rmsd_of_shaken_atoms_is_the_noise_and_ends_are_told_apart(entry):
     assert figures["backbone_nco_rmsd_angstrom"][0] == pytest.approx(wanted, rel=1e-4)
     assert figures["backbone_nco_inside_rmsd_angstrom"][0] == 0.0
     assert figures["side_chain_rmsd_angstrom"][0] == 0.0
+
+
+def test_proline_counts_in_the_side_chain_rmsd_and_not_in_chi(entry):
+    positions = entry.reference.copy()
+    positions[:, entry.residue_type == CODES.index("P"), 5:] += np.float32(0.2)
+    figures = score_frames(positions, entry.reference, entry.layout)
+    assert figures["side_chain_rmsd_angstrom"][0] > 0.1
+    assert figures["chi1_40_percent"][0] == 100.0
 
 
 def test_right_side_chains_agree_with_chi_accuracy(entry, make_reference):
@@ -281,6 +290,9 @@ def test_the_report_has_rows_for_all_models_and_valid_json(
     text = (tmp_path / "evaluation.md").read_text()
     assert text == write_markdown(report)
     assert "| shaken, one sample |" in text
+    # what the header promises: proline counts in the RMSD, not in chi
+    assert "pooled over all frames and side chains" in text
+    assert "without proline, side-chain RMSD is with it" in text
     assert "diversity" in text
     names = {path.name for path in files}
     assert {"calibration_shaken.json", "evaluation_calibration.png"} <= names
