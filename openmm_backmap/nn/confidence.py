@@ -11,7 +11,7 @@ from openmm_backmap.residues.torsions import N_CHI_OF_TYPE
 __all__ = ["N_KNOTS", "N_TERMS", "ConfidenceMap", "calibrate"]
 
 N_KNOTS = 21
-N_TERMS = 9
+N_TERMS = 12
 REACH: int = 15
 """Residues of the segment on either side that make a stretch."""
 MOST: float = 0.05
@@ -45,9 +45,10 @@ class ConfidenceMap(nn.Module):
 
     A rising table does for crystal structures. Elsewhere the same probability is
     right less often: in flexible stretches, of which a low mean confidence around a
-    residue tells, and on traces of simulations, by how far their CAs had to be moved.
-    So the log odds of the table, those of the stretch and the shift go through a
-    logistic regression (Platt, Advances in Large Margin Classifiers, 1999).
+    residue tells, on traces of simulations, by how far their CAs had to be moved, and
+    where a centre of mass has chosen, as its CA is a guess. So the log odds of the
+    table, those of the stretch and what is known of the trace go through a logistic
+    regression (Platt, Advances in Large Margin Classifiers, 1999).
 
     As made, it changes nothing.
     """
@@ -74,14 +75,16 @@ class ConfidenceMap(nn.Module):
         chain_index: Tensor,
         shift: Tensor,
         is_read: Tensor,
+        is_told: Tensor,
     ) -> Tensor:
         """What the regression sees; see `forward`.
 
         Returns
         -------
-        torch.Tensor, shape (F, R, 9)
+        torch.Tensor, shape (F, R, 12)
             One, log odds of the residue and of its stretch; the same where the
-            contacts were not read, and there times the shift.
+            contacts were not read, there times the shift, and where a centre of mass
+            is known.
         """
         frames, residues = confidence.shape[0], confidence.shape[1]
         sure = calibrate(confidence, self.table)
@@ -98,7 +101,9 @@ class ConfidenceMap(nn.Module):
         told = torch.stack((torch.ones_like(own), own, around), -1)
         unread = (~is_read).to(sure.dtype).unsqueeze(-1)
         moved = (shift.clamp(max=self.most) / 0.03).unsqueeze(-1)
-        return torch.cat((told, unread * told, unread * moved * told), -1)
+        mass = is_told.to(sure.dtype).unsqueeze(-1)
+        unread = unread * (1.0 - mass)
+        return torch.cat((told, unread * told, unread * moved * told, mass * told), -1)
 
     def forward(
         self,
@@ -107,6 +112,7 @@ class ConfidenceMap(nn.Module):
         chain_index: Tensor,
         shift: Tensor,
         is_read: Tensor,
+        is_told: Tensor,
     ) -> Tensor:
         """Map confidences.
 
@@ -120,6 +126,8 @@ class ConfidenceMap(nn.Module):
             How far the CAs of the segment were moved, root mean square in nm.
         is_read : torch.Tensor, shape (F, R), bool
             Where the contact network was asked, see `Packer.forward`.
+        is_told : torch.Tensor, shape (F, R), bool
+            Residues whose centre of mass is known.
 
         Returns
         -------
@@ -127,6 +135,6 @@ class ConfidenceMap(nn.Module):
             0 to 1.
         """
         terms = self.compute_terms(
-            confidence, residue_type, chain_index, shift, is_read
+            confidence, residue_type, chain_index, shift, is_read, is_told
         )
         return torch.sigmoid((terms * self.weight).sum(-1))

@@ -104,8 +104,10 @@ class PackedModel(ProposingModel):
         beads = bead_positions[:, :, 0]
         shift = compute_shift(backbone[:, :, 1], beads, chain_index)
         is_clean = shift <= self.clean
+        is_told = torch.zeros_like(is_clean)
         if hints is not None:
             is_clean = torch.zeros_like(is_clean)
+            is_told = hints.has_com
         _, positions, confidence = self.packer(
             backbone,
             residue_type,
@@ -121,7 +123,7 @@ class PackedModel(ProposingModel):
             positions, residue_type, chain_index, neighbor_index, box, hints
         )
         confidence = self.certainty(
-            confidence, residue_type, chain_index, shift, is_clean
+            confidence, residue_type, chain_index, shift, is_clean, is_told
         )
         return positions, confidence
 

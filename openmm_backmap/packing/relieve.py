@@ -164,7 +164,9 @@ class ClashReliever(BeadRelaxer):
         gap = atoms.index_select(0, b) + shift - atoms.index_select(0, a)
         overlap = apart - torch.sqrt(gap.square().sum(-1))
         stiff = (torch.remainder(a, 14) < 5) & (torch.remainder(b, 14) < 5)
-        kept = torch.nonzero((stiff & is_strict) | (overlap > severe)).squeeze(-1)
+        # no other pair may come as near as the two of a disulfide
+        stiff = (stiff & is_strict) | (apart <= self.touch.bridge)
+        kept = torch.nonzero(stiff | (overlap > severe)).squeeze(-1)
         bad = self.shape.find_strained(positions, residue_type, chain_index)
         bad = bad.reshape(-1)
         bad[torch.div(a[kept], 14, rounding_mode="floor")] = True

@@ -23,12 +23,15 @@ from openmm_backmap.packing.residue_pairs import ResiduePairs, keep_pairs
 from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, VDW_RADIUS_ANGSTROM
 from openmm_backmap.residues.names import N_TYPES
 
-__all__ = ["TouchLists"]
+__all__ = ["BRIDGE", "TouchLists"]
 
 _ANGSTROM = 0.1
 FIRM: float = 0.02
 """How much nearer (nm) hydrogens may be where CA were not moved: few crystal structures
 have any that are, and simulations without a projection do."""
+
+BRIDGE: float = 0.195
+"""SG may be as near (nm) to one another; a disulfide is 0.204 long."""
 
 
 class TouchLists(nn.Module):
@@ -63,6 +66,7 @@ class TouchLists(nn.Module):
         self.widest = 2.0 * float(radius.max()) - clash_tolerance
         self.eclipsed_next = ECLIPSED_NEXT
         self.firm = FIRM
+        self.bridge = BRIDGE
         self.room = HydrogenRoom()
         # half of the distance within which a pair needs a closer look
         size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.17)
@@ -351,8 +355,10 @@ class TouchLists(nn.Module):
         # a disulfide brings SG to SG and to the other CB
         bridged, sulfur = self.bridged.reshape(-1), self.sulfur.reshape(-1)
         bridge = bridged.index_select(0, one) & bridged.index_select(0, two) & (i != j)
-        some = sulfur.index_select(0, one) | sulfur.index_select(0, two)
-        return limit, counts & ~(bridge & some)
+        first, second = sulfur.index_select(0, one), sulfur.index_select(0, two)
+        both = first & second & (i != j)
+        limit = torch.where(both, torch.full_like(limit, self.bridge), limit)
+        return limit, counts & (both | ~(bridge & (first | second)))
 
 
 def list_inner_contacts(exists: Tensor, held: Tensor) -> Tensor:

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from openmm_backmap.builder.extract import torsions_from_atoms
 from openmm_backmap.builder.tables import load_builder_tables
+from openmm_backmap.mapping.coarsen import coarsen_slots
 from openmm_backmap.metrics.calibration import fit_calibration
+from openmm_backmap.nn.bead_model import BeadModel
 from openmm_backmap.nn.ca_noise import compute_shift
 from openmm_backmap.nn.confidence import N_KNOTS, ConfidenceMap
-from openmm_backmap.nn.packed_model import PackedModel
+from openmm_backmap.nn.packed_model import CLEAN, PackedModel
+from openmm_backmap.residues.atoms import SLOT_NAMES
 from openmm_backmap.training.batches import CRYSTAL_METHODS
 from openmm_backmap.training.fit_packing import choose_entries, make_inputs
 from openmm_backmap.training.shards import ShardEntry, read_shard
@@ -28,6 +31,8 @@ MAX_FLEXIBLE_RESIDUES = 400
 CRYSTAL_NOISE = (0.005, 0.01, 0.02, 0.03)
 """CA noise in nm a coordinate; each crystal is seen without, and with one of these."""
 FLEXIBLE_NOISE = (0.0, 0.01, 0.03)
+N_MASSES = 60
+"""Crystals that are seen as centres of mass, too; each takes three passes."""
 FLEXIBLE_WEIGHT = 4.0
 """Weight of a residue of a flexible entry: there are few, and users have many."""
 PENALTY = 1e-4
@@ -42,6 +47,7 @@ class _Outcome(NamedTuple):
     segment: Tensor  # (R,) int64
     shift: Tensor  # (R,) nm
     is_read: Tensor  # (R,) bool
+    is_told: Tensor  # (R,) bool
     is_right: Tensor  # (R,) bool
     is_known: Tensor  # (R,) bool
     is_plain: bool  # a crystal without noise
@@ -89,7 +95,8 @@ def fit_confidence(
     degrees of the structure's first model. All side chains count, those of large B
     too: whoever reads a confidence does not know the B-factor. The table comes from
     crystals as they are, the regression from these, from the same with CA noise, as
-    frames of simulations have it, and from flexible entries.
+    frames of simulations have it, from some with centres of mass for CAs where all
+    atoms are known, and from flexible entries.
 
     Parameters
     ----------
@@ -119,7 +126,12 @@ def fit_confidence(
     terms, rights, weights = [], [], []
     for o in outcomes:
         rows = model.certainty.compute_terms(
-            o.confidence[None], o.kind, o.segment, o.shift[None], o.is_read[None]
+            o.confidence[None],
+            o.kind,
+            o.segment,
+            o.shift[None],
+            o.is_read[None],
+            o.is_told[None],
         )[0]
         terms.append(rows[o.is_known].double().numpy())
         rights.append(o.is_right[o.is_known].double().numpy())
@@ -179,24 +191,36 @@ def _backmap(
     for entry in flexible:
         for noise in FLEXIBLE_NOISE:
             yield _judge(model, entry, noise, rng, weight=FLEXIBLE_WEIGHT)
+    beads = BeadModel(model).eval()
+    for entry in crystals[:N_MASSES]:
+        yield _judge(beads, entry, 0.0, rng, has_masses=True)
 
 
 def _judge(
-    model: PackedModel,
+    model: PackedModel | BeadModel,
     entry: ShardEntry,
     noise: float,
     rng: np.random.Generator,
     *,
     is_plain: bool = False,
+    has_masses: bool = False,
     weight: float = 1.0,
 ) -> _Outcome:
     """Backmap the first model of a structure and see which side chains are right."""
     beads, kind, segment, near, box = make_inputs(entry)
     push = rng.standard_normal(tuple(beads.shape)).astype(np.float32)
     beads = beads + noise * torch.from_numpy(push)
+    is_told = torch.zeros_like(segment, dtype=torch.bool)
+    if has_masses:
+        n_atoms = torch.tensor([len(names) for names in SLOT_NAMES])
+        is_told = torch.from_numpy(entry.mask).sum(1) == n_atoms[kind]
+        mass = coarsen_slots(entry.positions[:1], entry.residue_type, "com")
+        mass = torch.from_numpy(mass)[:, :, :1] * is_told.view(1, -1, 1, 1)
+        beads = torch.cat((beads * ~is_told.view(1, -1, 1, 1), mass), 2)
     with torch.no_grad():
         positions, confidence = model(beads, kind, segment, near, box, None)
         shift = compute_shift(positions[:, :, 1], beads[:, :, 0], segment)
+    is_read = torch.zeros_like(is_told) if has_masses else shift[0] <= CLEAN
     sure = torch.from_numpy(entry.mask)
     truth = torch.from_numpy(entry.positions[:1])
     native = torsions_from_atoms(truth, sure, kind, segment)
@@ -212,10 +236,11 @@ def _judge(
         kind,
         segment,
         shift[0],
-        shift[0] <= model.clean,
+        is_read,
+        is_told,
         ~wrong,
         # the ring of proline is not chosen like a rotamer
-        seen[:, 0] & (kind != 14),
+        seen[:, 0] & (kind != 14) & (is_told | (not has_masses)),
         is_plain,
         weight,
     )

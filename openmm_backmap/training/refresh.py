@@ -137,8 +137,9 @@ def _rebuild_table(
 def _load_certainty(state: Mapping[str, Tensor]) -> ConfidenceMap:
     """How a file shows its confidence."""
     certainty = ConfidenceMap()
-    certainty.table = _find(state, "certainty.table")
-    certainty.weight = _find(state, "certainty.weight")
+    certainty.load_state_dict(
+        {name: _find(state, f"certainty.{name}") for name in ("table", "weight")}
+    )
     return certainty
 
 

@@ -15,7 +15,9 @@ def fitted() -> ConfidenceMap:
     """A map like the shipped one."""
     found = ConfidenceMap()
     found.table = found.table**1.3
-    found.weight = torch.tensor([-0.6, 0.9, 0.5, -0.2, 0.0, -0.1, -0.3, -0.3, 0.2])
+    found.weight = torch.tensor(
+        [-0.6, 0.9, 0.5, -0.2, 0.0, -0.1, -0.3, -0.3, 0.2, -1.0, -0.3, 0.0]
+    )
     return found
 
 
@@ -28,6 +30,7 @@ def inputs(rng: np.random.Generator) -> list[torch.Tensor]:
         torch.arange(N) // 25,
         torch.zeros(2, N),
         torch.ones(2, N) > 0,
+        torch.zeros(2, N) > 0,
     ]
 
 
@@ -45,7 +48,7 @@ def test_scripted_equals_eager(
 def test_a_stretch_is_the_mean_of_side_chains_around(
     fitted: ConfidenceMap, inputs: list[torch.Tensor]
 ) -> None:
-    confidence, kind, segment, _, _ = inputs
+    confidence, kind, segment, *_ = inputs
     terms = fitted.compute_terms(*inputs)
     assert terms.shape == (2, N, N_TERMS)
     turns = ~np.isin(kind.numpy(), (0, 7, 14))  # ALA, GLY, PRO
@@ -91,10 +94,23 @@ def test_moved_traces_are_less_sure(
     assert torch.equal(found[3], found[4])
 
 
+def test_centers_of_mass_have_terms_of_their_own(
+    fitted: ConfidenceMap, inputs: list[torch.Tensor]
+) -> None:
+    plain = fitted(*inputs)
+    inputs[5] = torch.arange(N).expand(2, -1) % 3 == 0
+    told = fitted(*inputs)
+    assert (told[:, ::3] < plain[:, ::3]).all()
+    assert torch.equal(told[:, 1::3], plain[:, 1::3])
+    # the shift is that of a trace that was guessed: it tells nothing
+    inputs[3], inputs[4] = torch.full((2, N), 0.04), ~inputs[4]
+    assert torch.equal(fitted(*inputs)[:, ::3], told[:, ::3])
+
+
 def test_the_regression_finds_what_made_the_outcomes(
     rng: np.random.Generator,
 ) -> None:
-    truth = np.array([-0.5, 0.8, 0.4, -0.3, 0.0, 0.1, -0.2, -0.3, 0.2])
+    truth = np.array([-0.5, 0.8, 0.4, -0.3, 0.0, 0.1, -0.2, -0.3, 0.2, 0.5, -0.1, 0.0])
     terms = rng.normal(size=(200_000, N_TERMS))
     odds = terms @ truth
     is_right = (rng.random(len(odds)) < 1.0 / (1.0 + np.exp(-odds))).astype(float)
