@@ -148,7 +148,12 @@ class TorchScriptEngine:
         target = self.device
         # without torch's profiling executor: its specialisation takes 5 to 9 s
         # for each new shape and twice the memory, and saves a tenth per frame
-        with torch.inference_mode(), torch.jit.optimized_execution(False):
+        with (
+            torch.inference_mode(),
+            torch.jit.optimized_execution(False),
+            # the caller's half precision is not for positions in nm
+            torch.autocast(target.type, enabled=False),
+        ):
             positions, confidence = self._module(
                 *(None if x is None else x.to(target).contiguous() for x in inputs),
                 **extra,

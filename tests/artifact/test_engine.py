@@ -189,6 +189,17 @@ def test_the_mode_turns_with_the_beads(engine, protein, rng) -> None:
     assert error[:, :4].max() < 1e-3
 
 
+def test_autocast_of_the_caller_changes_nothing(engine, protein, rng) -> None:
+    ca, kind, segment = beads_of(protein)
+    noisy = ca + rng.normal(size=ca.shape).astype(np.float32) * 0.01
+    for trace in (ca, noisy):
+        expected, _ = run(engine, trace, kind, segment)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, _ = run(engine, trace, kind, segment)
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.equal(expected, found)
+
+
 def test_samples_differ_from_one_another(engine, protein, rng) -> None:
     ca, kind, segment = beads_of(protein, 2)
     shape = (2, len(kind), engine.metadata.noise_width)
