@@ -233,8 +233,10 @@ class BatchRunner:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the model over the pieces of each structure, one after the other."""
         n_frames, n_residues = len(beads) * copies, self.cg_topology.n_residues
-        heavy = torch.zeros(n_frames, n_residues, N_SLOTS, 3)
-        confidence = torch.zeros(n_frames, n_residues)
+        # whatever dtype and device are the user's defaults
+        kind = {"dtype": torch.float32, "device": "cpu"}
+        heavy = torch.zeros(n_frames, n_residues, N_SLOTS, 3, **kind)
+        confidence = torch.zeros(n_frames, n_residues, **kind)
         for f, box in enumerate(boxes):
             pieces = cut_frame(
                 anchor[f],

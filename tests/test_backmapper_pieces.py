@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from openmm_backmap import Backmapper, CGFrame, CGTopology
 from openmm_backmap import backmapper_batch as batch_module
+from openmm_backmap.artifact import load_engine
 from openmm_backmap.backmapper_pieces import Piece, cut_frame
 from openmm_backmap.errors import BadOutputError
 from openmm_backmap.geometry.neighbors import find_neighbors
@@ -211,3 +213,16 @@ def test_bad_output_is_named_by_its_place_in_the_frame(crowd, monkeypatch) -> No
     with pytest.raises(BadOutputError, match=f"residue {wanted} in frame 0") as error:
         backmapper.backmap_batch([frame])
     assert error.value.residue == wanted
+
+
+def test_pieces_come_together_whatever_the_default_device(crowd) -> None:
+    topology, beads, box = crowd
+    backmapper = Backmapper(
+        topology, load_engine("table", "cpu"), hydrogens=False, threads=1
+    )
+    backmapper._runner.uncut_residues = 250
+    frame = CGFrame(positions=beads, box=box)
+    expected = backmapper.backmap([frame])[0].positions
+    with torch.device("meta"):  # stands for a GPU
+        found = backmapper.backmap([frame])[0].positions
+    np.testing.assert_array_equal(expected, found)

@@ -170,7 +170,7 @@ class EnginePredictor:
             torch.from_numpy(residue_type),
             torch.from_numpy(segment),
             torch.from_numpy(near),
-            torch.zeros(len(ca), 3, 3),
+            torch.zeros(len(ca), 3, 3, dtype=torch.float32),
             None if noise is None else torch.from_numpy(noise),
         )
         return positions.cpu().numpy(), confidence.cpu().numpy()

@@ -122,7 +122,8 @@ def torsions_from_atoms(
     beta = torch.atan2(n_local[..., 2], n_local[..., 1])
     omega = compute_dihedral(ca, carbon, next_n, next_ca)
     is_cis = omega.abs() < torch.pi / 2
-    twist = wrap_angle(beta - alpha - torch.where(is_cis, 0.0, torch.pi))
+    is_trans = (~is_cis).to(alpha.dtype)
+    twist = wrap_angle(beta - alpha - torch.pi * is_trans)
     known = mask[:, :3].all(-1)
     unit_mask = joined & known & torch.roll(mask[:, 0] & mask[:, 1], -1, 0)
     end_torsion = torch.stack(

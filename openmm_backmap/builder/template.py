@@ -36,15 +36,15 @@ def encode_template(
     # the azimuth is counted from the CA before, or after at a segment's start
     has_ca = mask[:, 1]
     same = chain_index[1:] == chain_index[:-1]
-    edge = torch.zeros(1, dtype=torch.bool)
+    edge = torch.zeros_like(mask[:1, 1])
     before_ok = torch.cat((edge, ~same)) | torch.roll(has_ca, 1, 0)
     before_ok[0] = True
     after_ok = torch.roll(has_ca, -2, 0) | torch.roll(has_ca, 1, 0)
     unit = found.unit_mask[0] & before_ok & after_ok
     columns = [
-        torch.where(has_ca.unsqueeze(1), known[0, :, 1], torch.zeros(1)),
+        torch.where(has_ca.unsqueeze(1), known[0, :, 1], known.new_zeros(1)),
         has_ca.unsqueeze(1).float(),
-        torch.where(found.chi_mask[0], found.chi[0], torch.zeros(1)),
+        torch.where(found.chi_mask[0], found.chi[0], known.new_zeros(1)),
         found.chi_mask[0].float(),
         (found.alpha[0] * unit).unsqueeze(1),
         (found.twist[0] * unit).unsqueeze(1),

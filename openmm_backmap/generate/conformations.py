@@ -183,14 +183,14 @@ def _grow_backbone(
 ) -> Tensor:
     """N, CA, C, O, CB of F chains, all trans; (F, R, 5, 3) nm."""
     n_frames, n = phi.shape
-    full = torch.full((n_frames,), 1.0)
+    full = torch.ones_like(phi[:, 0])
     n_ca_c = tables.n_ca_c[types]
     first = TRANS[2] * ANGSTROM
-    a = torch.tensor([0.0, 0.0, 0.0]).expand(n_frames, 3)
-    b = torch.tensor([first, 0.0, 0.0]).expand(n_frames, 3)
+    a = full.new_tensor([0.0, 0.0, 0.0]).expand(n_frames, 3)
+    b = full.new_tensor([first, 0.0, 0.0]).expand(n_frames, 3)
     angle = float(n_ca_c[0])
     ca_c = TRANS[0] * ANGSTROM
-    offset = torch.tensor([-math.cos(angle), math.sin(angle), 0.0]) * ca_c
+    offset = full.new_tensor([-math.cos(angle), math.sin(angle), 0.0]) * ca_c
     atoms = [a, b, b + offset]
     for i in range(1, n + 1):
         # the N after the last residue only places its O

@@ -199,8 +199,7 @@ class BeadModel(nn.Module):
         on_ca = torch.zeros_like(self.mass[0])
         on_ca[1] = 1.0
         share = torch.where(is_com.unsqueeze(1), self.mass[residue_type], on_ca)
-        positions = torch.zeros(0)
-        confidence = torch.zeros(0)
+        positions, confidence = ca, ca  # of the last round
         n_rounds = len(self.com_spread)
         # the packing weighs the models' log p and with it what beads add to it
         share_told = math.sqrt(self.model.packer.settings.log_p_weight)

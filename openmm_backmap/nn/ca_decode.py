@@ -341,8 +341,8 @@ class CADecoder(nn.Module):
         """
         n_frames, n = h.shape[0], h.shape[1]
         n_kept = self.n_candidates
-        chi = torch.zeros(n_frames * n, n_kept, 4, device=h.device)
-        log_p = torch.full((n_frames * n, n_kept), -math.inf, device=h.device)
+        chi = torch.zeros(n_frames * n, n_kept, 4, dtype=torch.float32, device=h.device)
+        log_p = torch.full_like(chi[..., 0], -math.inf)
         log_p[:, 0] = 0.0
         flat_h = h.flatten(0, 1)
         flat_backbone = backbone.flatten(0, 1)

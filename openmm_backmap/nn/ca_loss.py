@@ -91,7 +91,11 @@ class CALoss(nn.Module):
         self.register_buffer("both_sides", both, persistent=False)
         pi_periodic = load_builder_tables().pi_periodic
         self.register_buffer("pi_periodic", pi_periodic, persistent=False)
-        self.register_buffer("head_weight", torch.tensor(HEAD_WEIGHT), persistent=False)
+        self.register_buffer(
+            "head_weight",
+            torch.tensor(HEAD_WEIGHT, dtype=torch.float32),
+            persistent=False,
+        )
         is_backbone = torch.arange(9) < 5
         self.register_buffer("is_backbone", is_backbone, persistent=False)
         self.jitter = math.radians(jitter)
@@ -129,7 +133,7 @@ class CALoss(nn.Module):
         """
         told_type = residue_type
         if self.training and self.type_dropout > 0.0:
-            hidden = torch.rand(residue_type.shape, device=ca.device)
+            hidden = torch.rand(residue_type.shape, dtype=ca.dtype, device=ca.device)
             hidden = hidden < self.type_dropout
             told_type = torch.where(hidden, NO_RESIDUE, residue_type)
             asked = ~hidden[None, :, None] | self.is_backbone
@@ -167,7 +171,7 @@ class CALoss(nn.Module):
         training = self.training
         told = target
         shaken = target
-        device, n_residues = target.device, target.shape[1]
+        n_residues = target.shape[1]
         has_c = known[..., 0]
         has_n = torch.roll(has_c, 1, 1)
         if training:
@@ -180,7 +184,7 @@ class CALoss(nn.Module):
         has_before = torch.roll(has_c, 1, 1) & same_before
         has_after = torch.roll(has_c, -1, 1) & same_after
         if training:
-            coin = torch.rand(1, n_residues, device=device) < 0.4
+            coin = torch.rand_like(told[..., 0]) < 0.4
             has_before, has_after = has_before & coin, has_after & coin
         else:
             has_before = torch.zeros_like(has_before)
@@ -200,7 +204,10 @@ class CALoss(nn.Module):
         end_azimuth = torch.where(has_c, c_azimuth, n_azimuth)
         logits.extend(network.end_logits(h, end_azimuth).unbind(2))
         if training and self.withheld > 0:
-            keep = torch.rand(2, 1, n_residues, device=device) >= self.withheld
+            keep = (
+                torch.rand(2, 1, n_residues, dtype=told.dtype, device=told.device)
+                >= self.withheld
+            )
             has_n, has_c = has_n & keep[0], has_c & keep[1]
         backbone = network.backbone_condition(n_azimuth, has_n, c_azimuth, has_c)
         for k in range(4):

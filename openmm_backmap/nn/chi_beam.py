@@ -46,7 +46,7 @@ def grow_beam(
         Log probability, -inf in unused places.
     """
     n_rows, alive, n_peaks = parents.shape[0], parents.shape[1], angle.shape[-1]
-    turned = torch.zeros(n_rows * alive, n_peaks, device=parents.device)
+    turned = angle.new_zeros(n_rows * alive, n_peaks)
     turned = turned.index_copy(0, asked, angle)
     gained = torch.full_like(turned, -math.inf).index_copy(0, asked, gain)
     total = parent_log_p.unsqueeze(-1) + gained.view(-1, alive, n_peaks)
@@ -59,8 +59,8 @@ def grow_beam(
     children = torch.gather(children, 1, order.unsqueeze(-1).expand(-1, -1, 4))
     dropped = total < total[:, :1] - max_log_ratio
     kept = total.shape[1]
-    log_p = torch.full((n_rows, n_kept), -math.inf, device=parents.device)
-    log_p[:, :kept] = total.masked_fill(dropped, -math.inf)
-    chi = torch.zeros(n_rows, n_kept, 4, device=parents.device)
+    chi = parents.new_zeros(n_rows, n_kept, 4)
     chi[:, :kept] = children
+    log_p = torch.full_like(chi[..., 0], -math.inf)
+    log_p[:, :kept] = total.masked_fill(dropped, -math.inf)
     return chi, log_p

@@ -59,13 +59,15 @@ class ConfidenceMap(nn.Module):
             n > 0 and name != "PRO"
             for name, n in zip(RESIDUE_NAMES, N_CHI_OF_TYPE, strict=False)
         ]
-        weight = torch.zeros(N_TERMS)
+        weight = torch.zeros(N_TERMS, dtype=torch.float32)
         weight[1] = 1.0
         self.reach = REACH
         self.most = MOST
         self.floor = FLOOR
         self.register_buffer("turns", torch.tensor(turns), persistent=False)
-        self.register_buffer("table", torch.linspace(0.0, 1.0, N_KNOTS))
+        self.register_buffer(
+            "table", torch.linspace(0.0, 1.0, N_KNOTS, dtype=torch.float32)
+        )
         self.register_buffer("weight", weight)
 
     def compute_terms(

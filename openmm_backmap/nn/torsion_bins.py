@@ -40,7 +40,9 @@ def decode_peak(
         inside = (index >= 0) & (index < n_bins)
         weight = torch.gather(p, -1, index.clamp(0, n_bins - 1)) * inside
     shift = (weight * steps).sum(-1) / weight.sum(-1)
-    return -half_range + (peak.squeeze(-1) + 0.5 + shift) * (2.0 * half_range / n_bins)
+    return -half_range + (peak.squeeze(-1).to(p.dtype) + 0.5 + shift) * (
+        2.0 * half_range / n_bins
+    )
 
 
 def decode_mean(logits: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ def find_peaks(
         around = torch.gather(p, -1, basins.index_select(0, peak))
         total, first, second, near, shift = torch.matmul(around, sums).unbind(-1)
         shift = shift / near.clamp(min=1e-12)
-        angles.append(-math.pi + (peak + 0.5 + shift) * bin_width)
+        angles.append(-math.pi + (peak.to(shift.dtype) + 0.5 + shift) * bin_width)
         spread = second - 2.0 * shift * first + shift * shift * total
         spread = (spread / total.clamp(min=1e-12)).clamp(min=0.0)
         spreads.append(bin_width * torch.sqrt(spread))

@@ -141,7 +141,9 @@ class VAELoss(nn.Module):
         seen = {name: zero for name in TERM_NAMES}
         loss = zero
         truth = has_atom = None
-        builds = not self.training or bool(torch.rand(()) < self.geometry_share)
+        builds = not self.training or bool(
+            torch.rand((), dtype=torch.float32, device="cpu") < self.geometry_share
+        )
         if builds or network.n_latent > 0:
             with torch.no_grad():
                 truth = build_atoms(

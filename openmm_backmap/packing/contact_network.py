@@ -94,11 +94,11 @@ class ContactNetwork(nn.Module):
         self.lowest = LOWEST
         self.pairs_at_once = PAIRS_AT_ONCE
         shape = (N_TYPES, 1, 1, N_DISTANCES, width)
-        self.near = nn.Parameter(0.05 * torch.randn(shape))
+        self.near = nn.Parameter(0.05 * torch.randn(shape, dtype=torch.float32))
         shape = (N_TYPES, N_SIDES, 1, N_DISTANCES, width)
-        self.here = nn.Parameter(0.02 * torch.randn(shape))
+        self.here = nn.Parameter(0.02 * torch.randn(shape, dtype=torch.float32))
         shape = (N_TYPES, 1, N_OTHER_SIDES, N_DISTANCES, width)
-        self.there = nn.Parameter(0.02 * torch.randn(shape))
+        self.there = nn.Parameter(0.02 * torch.randn(shape, dtype=torch.float32))
         self.atom_code = nn.Embedding(N_ATOM_CODES, 24)
         self.residue_kind = nn.Embedding(20, 16)
         self.dropout = nn.Dropout(dropout)
@@ -121,7 +121,7 @@ class ContactNetwork(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         # near where fits end: the network replaces most of the mean field's scores
-        self.weight = nn.Parameter(torch.tensor([0.2, 0.6]))
+        self.weight = nn.Parameter(torch.tensor([0.2, 0.6], dtype=torch.float32))
 
     def table(self) -> Tensor:
         """What a contact of each code adds, shape (N_CONTACT_CODES, width)."""
@@ -173,7 +173,7 @@ class ContactNetwork(nn.Module):
         torch.Tensor, shape (N, width)
         """
         table = self.table()
-        total = torch.zeros(n_atoms, self.width, device=table.device)
+        total = table.new_zeros(n_atoms, self.width)
         for first in range(0, pairs.atom.shape[0], self.pairs_at_once):
             last = first + self.pairs_at_once
             rows = table.index_select(0, pairs.code[first:last])
@@ -204,7 +204,7 @@ class ContactNetwork(nn.Module):
         x = self.atom(torch.cat((self.dropout(contacts), code), 1))
         row_of = torch.cumsum(inputs.is_open.reshape(-1).to(torch.int64), 0) - 1
         cell_row = row_of.index_select(0, inputs.cell_candidate)
-        z = torch.zeros(rows.shape[0], x.shape[1], device=x.device)
+        z = x.new_zeros(rows.shape[0], x.shape[1])
         z = z.index_add(0, cell_row, x.index_select(0, inputs.cell_atom))
         exists = torch.isfinite(inputs.log_p)
         score = inputs.score.masked_fill(~exists, -1e9)
@@ -212,7 +212,7 @@ class ContactNetwork(nn.Module):
         log_p = inputs.log_p.masked_fill(~exists, self.lowest).clamp(min=self.lowest)
         all_p = torch.softmax(score, 1)
         p = all_p.reshape(-1).index_select(0, rows).unsqueeze(1)
-        mean = torch.zeros(n_groups, x.shape[1], device=x.device)
+        mean = z.new_zeros(n_groups, x.shape[1])
         mean = mean.index_add(0, group, z * p)
         chi = inputs.chi.reshape(-1, 4).index_select(0, rows)
         here = score.reshape(-1).index_select(0, rows).unsqueeze(1)

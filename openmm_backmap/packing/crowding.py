@@ -85,7 +85,7 @@ def compute_eclipsed() -> torch.Tensor:
         Least distance in nm of two carbons of one residue; 0 for other pairs.
     """
     fixed = find_fixed_hydrogens()
-    result = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS)
+    result = torch.zeros(N_TYPES, N_SLOTS, N_SLOTS, dtype=torch.float32)
     for t, residue in enumerate(RESIDUE_NAMES):
         if residue == "PRO":
             continue

@@ -37,11 +37,11 @@ class HydrogenRoom(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         beside = torch.zeros(N_TYPES, N_SLOTS, 3, dtype=torch.int64)
-        n_beside = torch.zeros(N_TYPES, N_SLOTS)
-        along = torch.zeros(N_TYPES, N_SLOTS)
-        across = torch.zeros(N_TYPES, N_SLOTS)
-        to_heavy = torch.zeros(N_TYPES, N_SLOTS)
-        radius = torch.zeros(N_TYPES, N_SLOTS)
+        n_beside = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+        along = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+        across = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+        to_heavy = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+        radius = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
         methyl = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         for t, residue in enumerate(RESIDUE_NAMES):
             slots = ATOM_SLOT[t]

@@ -49,7 +49,7 @@ def make_empty_pair_energy() -> torch.Tensor:
     torch.Tensor, shape (26, 26, 16)
         In nats.
     """
-    return torch.zeros(N_ATOM_TYPES, N_ATOM_TYPES, N_DISTANCE_BINS)
+    return torch.zeros(N_ATOM_TYPES, N_ATOM_TYPES, N_DISTANCE_BINS, dtype=torch.float32)
 
 
 def compute_distance_bin(distance: torch.Tensor, n_bins: int) -> torch.Tensor:

@@ -299,9 +299,10 @@ class BeadRelaxer(nn.Module):
         joined = has_next(chain_index)
         beside = joined & ~torch.roll(is_single, -1, 0)
         beside = beside | torch.roll(joined & ~is_single, 1, 0)
-        soft = torch.where(beside, settings.beside_rate, settings.single_rate)
-        rate = torch.where(is_single, soft, torch.ones_like(soft))
-        rate = settings.bead_rate * rate.to(target.dtype)
+        rate = torch.ones_like(share[:, 0])
+        rate = rate.masked_fill(is_single, settings.single_rate)
+        rate = rate.masked_fill(is_single & beside, settings.beside_rate)
+        rate = settings.bead_rate * rate
         of_chain = torch.remainder(atoms.residue, residue_type.shape[0])
         return Beads(
             target.reshape(-1, 3).index_select(0, atoms.residue).t().contiguous(),

@@ -84,7 +84,7 @@ def list_near_residues(
     kept = torch.cat((torch.nonzero(row_i < row_j).squeeze(-1), back[alone]))
     row_i, row_j = row_i[kept], row_j[kept]
     moved = image.reshape(-1, 3).index_select(0, place[kept])
-    moved = moved * torch.where(row_i < row_j, 1.0, -1.0).unsqueeze(1)
+    moved = torch.where((row_i < row_j).unsqueeze(1), moved, -moved)
     first = torch.cat((row, torch.minimum(row_i, row_j)))
     second = torch.cat((row, torch.maximum(row_i, row_j)))
     return ResiduePairs(

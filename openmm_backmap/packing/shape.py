@@ -40,7 +40,7 @@ class ShapeLists(nn.Module):
         inner = [list_inner_pairs(t) for t in range(N_TYPES)]
         width = max(len(pairs) for pairs in inner)
         pair = torch.full((N_TYPES, width, 2), -1, dtype=torch.int64)
-        stiffness = torch.zeros(N_TYPES, width)
+        stiffness = torch.zeros(N_TYPES, width, dtype=torch.float32)
         for t, pairs in enumerate(inner):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b

@@ -132,11 +132,11 @@ def make_packing_tables() -> PackingTables:
         Float tensors are float32, index tensors int64.
     """
     mask = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
-    radius = torch.zeros(N_TYPES, N_SLOTS)
-    polarity = torch.zeros(N_TYPES, N_SLOTS)
+    radius = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+    polarity = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
     atom_type = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.int64)
-    disulfide = torch.zeros(N_TYPES, N_SLOTS)
-    period = torch.full((N_TYPES, N_CHI), 2 * torch.pi)
+    disulfide = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
+    period = torch.full((N_TYPES, N_CHI), 2 * torch.pi, dtype=torch.float32)
     axis = torch.zeros(N_TYPES, N_CHI, 2, dtype=torch.int64)
     bonds = torch.full((N_TYPES, 16, 2), -1, dtype=torch.int64)
     rings = torch.full((N_TYPES, 2, 6), -1, dtype=torch.int64)

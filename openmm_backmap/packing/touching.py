@@ -46,7 +46,7 @@ class TouchLists(nn.Module):
     def __init__(self, clash_tolerance: float) -> None:
         super().__init__()
         self.clash_tolerance = clash_tolerance
-        radius = torch.zeros(N_TYPES, N_SLOTS)
+        radius = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.float32)
         polar = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         exists = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)
         sulfur = torch.zeros(N_TYPES, N_SLOTS, dtype=torch.bool)

@@ -68,14 +68,13 @@ def exchange_types(residue_type: Tensor, share: float, spread: Tensor) -> Tensor
     torch.Tensor, shape (R,), int64
         New types; some of the exchanged ones are the same by chance.
     """
-    device = residue_type.device
     blurred = spread * (1.0 + BLUR * torch.randn_like(spread))
     order = torch.argsort(blurred)
     donor = torch.empty_like(residue_type)
     donor[order] = residue_type[torch.roll(order, int(torch.randint(1, 9, ())))]
     own = (residue_type == GLYCINE) | (residue_type == PROLINE)
     taken = (donor == GLYCINE) | (donor == PROLINE)
-    drawn = torch.rand(residue_type.shape[0], device=device) < share
+    drawn = torch.rand_like(spread) < share
     return torch.where(drawn & ~own & ~taken, donor, residue_type)
 
 
@@ -198,7 +197,10 @@ class DistillStep(LossStep):
             return super().forward(*batch)
         ca, types, _, neighbor_index = batch[:4]
         label_share = self.label_share
-        if bool(torch.rand(()) < 0.5) and self.mutated > 0.0:
+        if (
+            bool(torch.rand((), dtype=torch.float32, device="cpu") < 0.5)
+            and self.mutated > 0.0
+        ):
             spread = measure_spread(ca, neighbor_index)
             types = exchange_types(types, self.mutated, spread)
             label_share = 0.0
@@ -210,7 +212,9 @@ class DistillStep(LossStep):
             enabled=self.precision == "bfloat16",
         ):
             return self._learn(
-                torch.tensor(label_share, device=ca.device), types, *batch
+                torch.tensor(label_share, dtype=torch.float32, device=ca.device),
+                types,
+                *batch,
             )
 
     def _learn(
@@ -271,7 +275,7 @@ def compare(logits: list[Tensor], answers: list[Tensor], asked: Tensor) -> Tenso
     -------
     torch.Tensor, shape ()
     """
-    total = torch.zeros((), device=asked.device)
+    total = torch.zeros((), dtype=torch.float32, device=asked.device)
     for head in range(9):
         said = torch.softmax(answers[head], -1)
         nats = -(said * torch.log_softmax(logits[head].float(), -1)).sum(-1)

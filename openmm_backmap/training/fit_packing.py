@@ -128,7 +128,7 @@ def make_inputs(
         torch.from_numpy(entry.residue_type),
         torch.from_numpy(split_segments(entry)),
         torch.from_numpy(neighbors),
-        torch.zeros(1, 3, 3),
+        torch.zeros(1, 3, 3, dtype=torch.float32),
     )
 
 

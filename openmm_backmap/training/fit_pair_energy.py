@@ -92,7 +92,7 @@ def find_targets(
     error = (torch.remainder(error + half, period.unsqueeze(1)) - half).abs()
     error = error * chi_mask.unsqueeze(1)
     # earlier chi move more atoms
-    cost = (error * torch.tensor([4.0, 2.0, 1.0, 0.5])).sum(2)
+    cost = (error * error.new_tensor([4.0, 2.0, 1.0, 0.5])).sum(2)
     exists = torch.isfinite(candidates.log_p[0])
     best = cost.masked_fill(~exists, float("inf")).argmin(1)
     nearest = error.gather(1, best.view(-1, 1, 1).expand(-1, 1, 4)).squeeze(1)
@@ -154,7 +154,7 @@ def collect_pair_counts(
     near = find_surroundings(
         neighbor_index,
         backbone[:, :, 1],
-        torch.zeros(1, 3, 3),
+        torch.zeros(1, 3, 3, dtype=torch.float32),
         residue_type,
         chain_index,
         compute_reach(atoms.points, points) + 0.1,
@@ -195,7 +195,7 @@ def _join(cases: Sequence[PairCounts]) -> PairCounts:
     n_atoms = n_residues = 0
     for case in cases:
         n_own = case.log_p.shape[1]
-        log_p = torch.full((case.log_p.shape[0], n_kept), float("-inf"))
+        log_p = case.log_p.new_full((case.log_p.shape[0], n_kept), float("-inf"))
         log_p[:, :n_own] = case.log_p
         residue = torch.div(case.cell_candidate, n_own, rounding_mode="floor")
         rank = case.cell_candidate - residue * n_own
@@ -214,7 +214,7 @@ def _join(cases: Sequence[PairCounts]) -> PairCounts:
 def _compute_loss(batch: PairCounts, table: Tensor, log_p_weight: Tensor) -> Tensor:
     """Mean negative log pseudo-likelihood of the native candidates."""
     on_atom = batch.clash.index_add(0, batch.atom, table[batch.feature])
-    field = torch.zeros(batch.log_p.numel()).index_add(
+    field = torch.zeros_like(batch.log_p.reshape(-1)).index_add(
         0, batch.cell_candidate, on_atom[batch.cell_atom]
     )
     empty = torch.isinf(batch.log_p)
@@ -261,8 +261,10 @@ def fit_pair_energy(
         Mean negative log pseudo-likelihood over the last pass.
     """
     n_types, n_bins = N_ATOM_TYPES, N_DISTANCE_BINS
-    flat = torch.zeros(n_types * n_types * n_bins, requires_grad=True)
-    log_p_weight = torch.ones((), requires_grad=True)
+    flat = torch.zeros(
+        n_types * n_types * n_bins, dtype=torch.float32, requires_grad=True
+    )
+    log_p_weight = torch.ones((), dtype=torch.float32, requires_grad=True)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(cases), generator=generator).tolist()
     batches = [
@@ -284,8 +286,8 @@ def fit_pair_energy(
             schedule.step()
             total += float(loss.detach()) / len(batches)
     table = flat.detach().view(n_types, n_types, n_bins)
-    upper = torch.triu(torch.ones(n_types, n_types)).unsqueeze(2)
+    upper = torch.triu(table.new_ones(n_types, n_types)).unsqueeze(2)
     table = table * upper
-    strict = torch.triu(torch.ones(n_types, n_types), diagonal=1).unsqueeze(2)
+    strict = torch.triu(table.new_ones(n_types, n_types), diagonal=1).unsqueeze(2)
     table = table + (table * strict).transpose(0, 1)
     return table, float(log_p_weight.detach()), total

@@ -103,7 +103,7 @@ class Trainer:
         self.step_module = build_step(config.model, o.precision)
         if config.model.start and not self.resumed:
             load_start(self.step_module.network, config.model)
-        self.step_module.to(self.device)
+        self.step_module.to(self.device, torch.float32)
         self.optimizer = torch.optim.AdamW(
             self.step_module.parameters(),
             lr=o.learning_rate,

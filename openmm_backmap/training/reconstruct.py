@@ -73,7 +73,7 @@ def score_entry(
     near = find_neighbors(ca.numpy(), n_neighbors, NEIGHBOR_CUTOFF)
     is_cis = find_cis(ca, kind, segment)
     ca = project_ca(ca, kind, segment)
-    level = torch.full(ca.shape[:2], sigma)
+    level = torch.full_like(ca[..., 0], sigma)
     h = decoder.network(ca, kind, segment, torch.from_numpy(near), None, level)
     alpha, twist, end = decoder.decode_backbone(h, segment, is_cis, None)
     built = build_backbone(ca, alpha, twist, is_cis, end, kind, segment, tables)

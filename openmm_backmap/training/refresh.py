@@ -160,7 +160,7 @@ def _read_protein(metadata: ModelMetadata) -> tuple[Tensor, ...]:
         types,
         torch.zeros_like(types),
         torch.from_numpy(near),
-        torch.zeros(1, 3, 3),
+        torch.zeros(1, 3, 3, dtype=torch.float32),
     )
 
 

@@ -71,7 +71,9 @@ class VAELossStep(LossStep):
             physical=own.physical,
             geometry_share=own.geometry_share,
         )
-        self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.register_buffer(
+            "progress", torch.zeros((), dtype=torch.float32), persistent=False
+        )
 
     def set_progress(self, progress: float) -> None:
         """Set the part of the run that is done, for the schedule of the terms.

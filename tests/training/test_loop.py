@@ -46,6 +46,20 @@ def test_a_resumed_run_repeats_an_unbroken_one(
     assert rows[0][-1]["loss"] == rows[1][-1]["loss"]
 
 
+def test_a_run_goes_on_the_same_where_float64_is_the_default(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config()
+    losses = Trainer(config, tmp_path / "a").run()
+    first = Trainer(config, tmp_path / "b").run(max_steps=3)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert first + Trainer(config, tmp_path / "b").run() == losses
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_a_finished_run_takes_no_more_steps(
     make_config: Callable[..., TrainingConfig], tmp_path: Path
 ) -> None:

@@ -1,12 +1,15 @@
 """Model files are written anew with the weights they have."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from openmm_backmap.artifact.engine import load_engine
 from openmm_backmap.artifact.packaged import find_model
+from openmm_backmap.builder.template import encode_template
 from openmm_backmap.cli.main import main
 from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.training.refresh import _read_protein, refresh_model
@@ -39,6 +42,45 @@ def test_weights_and_fits_are_kept(name: str, tmp_path: Path) -> None:
         == (tuple(before.model.packer.settings)[3])
     )
     assert len(lines) == 2
+
+
+@pytest.fixture
+def float64_by_default() -> Iterator[None]:
+    """As in programs that compute in double precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("name", ["ca", "vae", "table"])
+def test_the_default_dtype_of_a_program_changes_nothing(
+    name: str, tmp_path: Path, protein: SimpleNamespace, float64_by_default: None
+) -> None:
+    torch.set_default_dtype(torch.float32)
+    refresh_model(name, tmp_path / "fresh.pt")
+    engine = load_engine(tmp_path / "fresh.pt", "cpu")
+    beads, types, chain, near, box = _read_protein(engine.metadata)
+    shape = (1, len(types), engine.metadata.noise_width)
+    rng = torch.Generator().manual_seed(5)
+    noise = torch.randn(shape, dtype=torch.float32, generator=rng)
+    rough = beads + 0.05 * torch.randn(beads.shape, dtype=torch.float32, generator=rng)
+    # centres of mass in the second half
+    mixed = torch.cat((rough, torch.zeros_like(rough)), 2)
+    mixed[:, 50:] = mixed[:, 50:].flip(2)
+    chain = (torch.arange(len(types)) > 70).long()
+    edge = torch.eye(3, dtype=torch.float32)[None] * 4.0
+    known = torch.from_numpy(protein.positions[0])
+    cases = [(beads, box, None), (rough, edge, noise), (mixed, edge, None)]
+    for case in cases:
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(dtype)
+            template = encode_template(known, types, chain)
+            found.append(
+                engine.run(case[0], types, chain, near, *case[1:], template=template)
+            )
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_a_fresh_file_backmaps(tmp_path: Path) -> None:
