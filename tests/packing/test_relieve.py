@@ -378,6 +378,30 @@ def test_disulfides_do_not_push_themselves_apart(other: str, n_found: int) -> No
     assert (5, 14 + sulfur) not in found or other == "MET"
 
 
+@pytest.mark.parametrize(("apart", "counts"), [(0.15, True), (0.2, False)])
+def test_no_two_sulfurs_are_nearer_than_a_disulfide(
+    apart: float, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = ATOM_SLOT[RESIDUE_NAMES.index("CYS")]["SG"]
+    kind = torch.tensor([RESIDUE_NAMES.index("CYS")] * 2)
+    positions = torch.arange(28.0).view(1, 2, 14, 1) * torch.ones(3)
+    flat = positions.view(-1, 3)
+    flat[14 + slot] = flat[slot] + torch.tensor([apart, 0.0, 0.0])
+    none = torch.zeros(1, dtype=torch.long)
+    where = ResiduePairs(none, none, none + 1, torch.zeros(1, 3))
+    reliever, chain = ClashReliever(), torch.tensor([0, 1])
+    a, b, limit, _ = reliever.touch.list_contacts(positions, kind, chain, where, 0.0)
+    found = dict(zip(zip(a.tolist(), b.tolist(), strict=True), limit, strict=True))
+    pair = (slot, 14 + slot)
+    assert (pair in found) == counts
+    assert not counts or float(found[pair]) == pytest.approx(0.195)
+    # such a pair is undone, though it overlaps by 0.045 nm only; nothing is strained
+    calm = torch.zeros(1, 2, dtype=torch.bool)
+    monkeypatch.setattr(reliever.shape, "find_strained", lambda *_: calm.clone())
+    bad = reliever.find_bad(positions, kind, chain, where, None, 0.05, 0.01, False)
+    assert bad.tolist() == [counts, counts]
+
+
 @pytest.mark.parametrize(
     ("pair", "distance"),
     [("CB-N", 0.28), ("CB-O", 0.265), ("N-CG", 0.275)],

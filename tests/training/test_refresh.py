@@ -28,7 +28,7 @@ def test_weights_and_fits_are_kept(name: str, tmp_path: Path) -> None:
         assert metadata.metrics[key] == old.metrics[key]
     before = torch.jit.load(str(find_model(name)))
     after = torch.jit.load(str(path))
-    parts = ("network.", "pair_energy", "contacts", "ramachandran", "calibration",
+    parts = ("network.", "pair_energy", "contacts", "ramachandran", "certainty.",
              "peptides.", "library.", "end_torsion")  # fmt: skip
     learned = {
         k: v for k, v in before.state_dict().items() if any(p in k for p in parts)
