@@ -231,9 +231,12 @@ class Backmapper:
         return max(1, self.batch_residues // max(1, self.cg_topology.n_residues))
 
     def backmap_batch(
-        self, frames: Sequence[CGFrame], samples: int | None = None
+        self,
+        frames: Sequence[CGFrame],
+        samples: int | None = None,
+        at_once: int | None = None,
     ) -> BackmapBatch:
-        """Backmap frames in one pass, without bounding the memory.
+        """Backmap frames together, however many there are.
 
         Parameters
         ----------
@@ -241,6 +244,9 @@ class Backmapper:
             At least one frame.
         samples : int, optional
             Structures drawn for each frame.  If None, one: the mode.
+        at_once : int, optional
+            Samples of a pass: of more, each frame goes through the model in several
+            passes.  If None, `batch_frames`.
 
         Returns
         -------
@@ -256,7 +262,7 @@ class Backmapper:
         ModelError
             If the model gives positions that are not finite.
         """
-        return self._runner.run(frames, samples)
+        return self._runner.run(frames, samples, at_once or self.batch_frames)
 
     def backmap(
         self, frames: Sequence[CGFrame], samples: int | None = None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -161,9 +162,34 @@ class BatchRunner:
         )
 
     def run(
-        self, frames: Sequence[CGFrame], samples: int | None = None
+        self,
+        frames: Sequence[CGFrame],
+        samples: int | None = None,
+        at_once: int | None = None,
     ) -> BackmapBatch:
         """Backmap frames; see `Backmapper.backmap_batch`."""
+        if samples is None:
+            return self._run_pass(frames, None)
+        if at_once is None or samples <= at_once:
+            return self._run_pass(frames, range(samples))
+        n_passes = -(-samples // at_once)
+        cuts = [k * samples // n_passes for k in range(n_passes + 1)]
+        parts = [
+            self._run_pass([frame], range(first, last))
+            for frame in frames
+            for first, last in pairwise(cuts)
+        ]
+        return BackmapBatch(
+            [atoms for part in parts for atoms in part.frames],
+            np.concatenate([part.heavy for part in parts]),
+            np.concatenate([part.displacement for part in parts]),
+            sum(part.seconds for part in parts),
+        )
+
+    def _run_pass(
+        self, frames: Sequence[CGFrame], samples: range | None
+    ) -> BackmapBatch:
+        """Backmap frames in one pass, with these of their samples or the mode."""
         started = time.perf_counter()
         beads, boxes = self._gather(frames)
         beads = self._make_whole(beads, boxes)
@@ -173,7 +199,7 @@ class BatchRunner:
         neighbor_index = find_neighbors(
             anchor, metadata.n_neighbors, metadata.neighbor_cutoff, boxes
         )
-        copies = 1 if samples is None else samples
+        copies = 1 if samples is None else len(samples)
         arrays = (self._arrange(beads), neighbor_index, boxes)
         noise = self._noise(frames, samples)
         with limit_torch_threads(self.threads):
@@ -215,7 +241,7 @@ class BatchRunner:
                 time=frames[i // copies].time,
                 confidence=confidence[i],
                 stage="model",
-                sample=i % copies,
+                sample=0 if samples is None else samples[i % copies],
             )
             for i in range(len(atoms))
         ]
@@ -339,7 +365,7 @@ class BatchRunner:
         return result
 
     def _noise(
-        self, frames: Sequence[CGFrame], samples: int | None
+        self, frames: Sequence[CGFrame], samples: range | None
     ) -> torch.Tensor | None:
         """Draw noise (F * samples, R, Z), or None for the mode."""
         if samples is None:
@@ -350,7 +376,7 @@ class BatchRunner:
                 [
                     draw_noise(self.seed, max(0, frame.step), sample, *shape)
                     for frame in frames
-                    for sample in range(samples)
+                    for sample in samples
                 ]
             )
         )

@@ -127,17 +127,26 @@ class FrameProcessor:
             yield from self._compute_chunk(chunk, turns)
 
     def _compute_chunk(
-        self, chunk: Sequence[CGFrame], is_minimized: Sequence[bool]
+        self,
+        chunk: Sequence[CGFrame],
+        is_minimized: Sequence[bool],
+        at_once: int | None = None,
     ) -> Iterator[StepResult]:
-        """Compute one pass; after an error its frames one by one."""
+        """Compute frames; after an error one by one, then sample by sample."""
         try:
-            batch = self.backmapper.backmap_batch(chunk, self.samples)
+            batch = self.backmapper.backmap_batch(chunk, self.samples, at_once)
         except Exception as error:  # noqa: BLE001  kept and told to the user
-            if len(chunk) == 1:
+            if len(chunk) > 1:
+                for frame, turn in zip(chunk, is_minimized, strict=True):
+                    yield from self._compute_chunk([frame], [turn])
+            elif (
+                at_once is None
+                and (self.samples or 1) > 1
+                and not isinstance(error, BackmapError)
+            ):  # out of memory, perhaps
+                yield from self._compute_chunk(chunk, is_minimized, at_once=1)
+            else:
                 yield _failed(chunk[0], error)
-                return
-            for frame, turn in zip(chunk, is_minimized, strict=True):
-                yield from self._compute_chunk([frame], [turn])
             return
         n_samples = len(batch.frames) // len(chunk)
         for number, frame in enumerate(chunk):

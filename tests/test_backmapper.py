@@ -14,6 +14,7 @@ from openmm_backmap import Backmapper, BackmapWarning, CGFrame, CGTopology
 from openmm_backmap.artifact import find_model
 from openmm_backmap.backmapper_batch import draw_noise
 from openmm_backmap.errors import GeometryError, InputError, ModelError, TopologyError
+from openmm_backmap.frame_processor import FrameProcessor
 from openmm_backmap.trajectory import read_cg_frames
 
 MODEL = "table"
@@ -166,6 +167,51 @@ def test_passes_are_bounded_and_complete(ca_backmapper, frames, monkeypatch) -> 
     assert [len(chunk) for chunk in ca_backmapper.split(frames)] == [2, 2, 1]
     assert [len(chunk) for chunk in ca_backmapper.split(frames, 4)] == [1] * 5
     assert list(ca_backmapper.split([])) == []
+
+
+class SmallEngine:
+    """An engine whose memory holds a few structures."""
+
+    def __init__(self, engine, most: int) -> None:
+        self.engine, self.most, self.sizes = engine, most, []
+        self.metadata, self.device = engine.metadata, engine.device
+
+    def run(self, beads, *arguments, **options):
+        self.sizes.append(len(beads))
+        if len(beads) > self.most:
+            raise RuntimeError("out of memory")
+        return self.engine.run(beads, *arguments, **options)
+
+
+def test_samples_of_a_frame_are_drawn_in_passes_of_bounded_memory(
+    ca_backmapper, frames, monkeypatch
+) -> None:
+    together = ca_backmapper.backmap_batch(frames[:2], 5)
+    engine = SmallEngine(ca_backmapper.engine, 2)
+    monkeypatch.setattr(ca_backmapper._runner, "engine", engine)
+    monkeypatch.setattr(ca_backmapper, "batch_residues", 200)
+    apart = ca_backmapper.backmap(frames[:2], 5)
+    assert engine.sizes == [1, 2, 2, 1, 2, 2]
+    for a, b in zip(together.frames, apart, strict=True):
+        assert (a.step, a.sample) == (b.step, b.sample)
+        np.testing.assert_allclose(a.positions, b.positions, atol=TOLERANCE_NM)
+    batch = ca_backmapper.backmap_batch(frames[:2], 5)
+    assert batch.heavy.shape == together.heavy.shape
+    assert batch.displacement.shape == together.displacement.shape
+
+
+def test_out_of_memory_goes_down_to_one_structure(
+    ca_backmapper, frames, monkeypatch
+) -> None:
+    engine = SmallEngine(ca_backmapper.engine, 1)
+    monkeypatch.setattr(ca_backmapper._runner, "engine", engine)
+    results = list(FrameProcessor(ca_backmapper, samples=3).compute(frames[:2]))
+    assert [result.error for result in results] == [None, None]
+    assert [[a.sample for a in result.atoms] for result in results] == [[0, 1, 2]] * 2
+    assert engine.sizes == [6, 3, 1, 1, 1, 3, 1, 1, 1]
+    engine.most, engine.sizes = 0, []
+    failed = list(FrameProcessor(ca_backmapper).compute(frames[:1]))
+    assert "out of memory" in str(failed[0].error) and engine.sizes == [1]
 
 
 def test_heavy_atoms_only_are_those_of_the_full_topology(protein, frames) -> None:
