@@ -64,12 +64,12 @@ class Engine(Protocol):
         ...
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
     """Resolve "auto" and check that a device is there.
 
     Parameters
     ----------
-    device : str
+    device : str or torch.device
         "auto", "cpu", "cuda", "cuda:1", ...
 
     Returns
@@ -80,16 +80,21 @@ def choose_device(device: str) -> torch.device:
     Raises
     ------
     ModelError
-        If the device is unknown or missing.
+        If the device is unknown, missing, or of a kind that lacks what models need.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ModelError(
             f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N"
         ) from error
+    if chosen.type not in ("cpu", "cuda"):
+        # mps has no float64, for one, and none of them is tested
+        raise ModelError(
+            f"device {device!r} cannot run the models: use auto, cpu, cuda or cuda:N"
+        )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(
             f"device {device!r} was asked for, but torch {torch.__version__} sees no "

@@ -18,7 +18,7 @@ __all__ = ["evaluate_loss", "summarize", "zero_sums"]
 def summarize(sums: Tensor, term_names: tuple[str, ...] = ()) -> dict[str, float]:
     """Means per head, then per term, from summed losses, counts and hits."""
     values: dict[str, float] = {}
-    total, count, hit = sums.double().tolist()
+    total, count, hit = sums.cpu().double().tolist()
     for k, name in enumerate(HEAD_NAMES):
         n = max(count[k], 1.0)
         values[f"{name}_nll"] = total[k] / n
@@ -31,7 +31,7 @@ def summarize(sums: Tensor, term_names: tuple[str, ...] = ()) -> dict[str, float
 def zero_sums(step: LossStep) -> Tensor:
     """Sums to add a step's statistics to, shape (3, heads and terms)."""
     n = len(HEAD_NAMES) + len(step.term_names)
-    return torch.zeros(3, n, dtype=torch.float64)
+    return torch.zeros(3, n, dtype=torch.float64, device="cpu")
 
 
 @torch.no_grad()
@@ -74,6 +74,6 @@ def evaluate_loss(
         n = float(batch.known.any(-1).sum())
         losses += float(loss) * n
         residues += n
-        sums += stats.double().cpu()
+        sums += stats.cpu().double()
     step.train(was_training)
     return {"loss": losses / max(residues, 1.0), **summarize(sums, step.term_names)}

@@ -304,7 +304,7 @@ class Trainer:
                     f"has diverged; the last good checkpoint in {self.folder} is "
                     "kept, lower optimizer.learning_rate and start it again"
                 )
-            sums += stats.double().cpu()
+            sums += stats.cpu().double()
             since_log += 1
             if report is not None:
                 report(self.step, loss, self.progress())

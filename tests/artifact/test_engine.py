@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from openmm_backmap.artifact import ModelMetadata, list_models, load_engine
+from openmm_backmap.artifact import (
+    ModelMetadata,
+    choose_device,
+    list_models,
+    load_engine,
+)
 from openmm_backmap.artifact.layout import compute_layout_hash
 from openmm_backmap.artifact.torchscript import save_torchscript
 from openmm_backmap.builder.tables import load_builder_tables
@@ -92,6 +97,12 @@ def test_unknown_and_missing_devices_are_named() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="--device cpu"):
             load_engine("table", "cuda")
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "meta"])
+def test_devices_that_cannot_run_a_model_are_refused(device: str) -> None:
+    with pytest.raises(ModelError, match=f"{device}.* cannot run .*cuda:N"):
+        choose_device(device)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
