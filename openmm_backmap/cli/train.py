@@ -32,7 +32,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="RUN", help="run folder"
     )
     parser.add_argument(
-        "--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)"
+        "--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: cpu)"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

@@ -8,7 +8,6 @@ so a resumed run repeats the losses of an unbroken one.
 import copy
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from openmm_backmap.training.extra_data import prepare_with_extra
 from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
+from openmm_backmap.training.process import join_processes, keep_torch_state
 from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
@@ -374,7 +374,7 @@ def train(
     folder : pathlib.Path or str
         Run folder.
     device : torch.device or str
-        "cpu", "cuda", ...; under torchrun with CUDA the local rank is added.
+        "auto", "cpu", "cuda", ...; under torchrun with CUDA the local rank is added.
     report : callable, optional
         See `Trainer.run`.
 
@@ -382,18 +382,14 @@ def train(
     -------
     pathlib.Path
         The checkpoint.
+
+    Raises
+    ------
+    DataError
+        See `Trainer`.
+    ModelError
+        If the device is unknown or missing.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    device = torch.device(device)
-    if several and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    # denormal activations would slow CPU products many times
-    torch.set_flush_denormal(True)
-    try:
-        Trainer(config, folder, device).run(report=report)
-    finally:
-        if several:
-            dist.destroy_process_group()
+    with join_processes(device) as found, keep_torch_state(found):
+        Trainer(config, folder, found).run(report=report)
     return Path(folder) / CHECKPOINT_NAME
