@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 
 from openmm_backmap.artifact.metadata import METADATA_FILE, ModelMetadata
-from openmm_backmap.errors import ModelError
+from openmm_backmap.errors import InputError, ModelError
 
-__all__ = ["find_model", "list_mappings", "list_models"]
+__all__ = ["check_one_meaning", "find_model", "list_mappings", "list_models"]
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
@@ -42,6 +42,29 @@ def list_mappings() -> dict[str, tuple[str, ...]]:
         except (ModelError, OSError, StopIteration, zipfile.BadZipFile):
             continue
     return found
+
+
+def check_one_meaning(model: str | Path, folder: Path | str = ".") -> None:
+    """Refuse the name of a packaged model where a run of that name lies, too.
+
+    Parameters
+    ----------
+    model : str or pathlib.Path
+        Name of a packaged model, or a path.
+    folder : pathlib.Path or str
+        What a path is relative to.
+
+    Raises
+    ------
+    InputError
+        If it is both.
+    """
+    path = Path(folder) / model
+    if str(model) in list_models() and path.exists():
+        raise InputError(
+            f"{str(model)!r} is a packaged model, and {path} exists as well: give "
+            f"{path.resolve()} to mean that, or {WEIGHTS / f'{model}.pt'}"
+        )
 
 
 def find_model(model: str | Path) -> Path:

@@ -13,17 +13,17 @@ from openmm_backmap.training.model_weights import find_model_file, read_model_we
 from openmm_backmap.training.read_config import config_from_dict
 from openmm_backmap.training.step import build_network
 
-__all__ = ["load_network", "load_run_info", "mix_networks"]
+__all__ = ["load_network", "load_run_info", "load_run_network", "mix_networks"]
 
 
 def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
-    """Network of a run's last checkpoint; the run may still be training.
+    """Network of a run, or of a model file.
 
     Parameters
     ----------
     run : pathlib.Path or str
-        Run folder or checkpoint file; or, for `ca`, a model file or the name of a
-        packaged model.
+        The name of a packaged model or a model file, of `ca` both; or see
+        `load_run_network`.
     averaged : bool
         Take the averaged weights, which are the better ones, or the last. A model
         file has but one kind.
@@ -40,14 +40,42 @@ def load_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
     """
     path = find_model_file(run)
     if path is None:
-        state = load_checkpoint(run)
-        network = build_network(config_from_dict(state["config"]).model)
-        weights = dict(state["network"])
-        if averaged:
-            weights.update(state["average"]["shadow"])
-    else:
-        weights, config = read_model_weights(path)
-        network = build_network(config)
+        return load_run_network(run, averaged=averaged)
+    weights, config = read_model_weights(path)
+    return _fill(build_network(config), weights, run)
+
+
+def load_run_network(run: Path | str, *, averaged: bool = True) -> TorsionHeads:
+    """Network of a run's last checkpoint; the run may still be training.
+
+    Parameters
+    ----------
+    run : pathlib.Path or str
+        Run folder or checkpoint file. It may bear the name of a packaged model.
+    averaged : bool
+        Take the averaged weights, which are the better ones, or the last.
+
+    Returns
+    -------
+    TorsionHeads
+        See `load_network`.
+
+    Raises
+    ------
+    DataError
+        If there is no checkpoint, it is broken, or it fits another network.
+    """
+    state = load_checkpoint(run)
+    weights = dict(state["network"])
+    if averaged:
+        weights.update(state["average"]["shadow"])
+    return _fill(build_network(config_from_dict(state["config"]).model), weights, run)
+
+
+def _fill(
+    network: TorsionHeads, weights: dict[str, torch.Tensor], run: Path | str
+) -> TorsionHeads:
+    """Give a network its weights, for use."""
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from openmm_backmap.artifact.engine import load_engine
 from openmm_backmap.artifact.metadata import ModelMetadata
-from openmm_backmap.artifact.packaged import find_model
+from openmm_backmap.artifact.packaged import check_one_meaning, find_model
 from openmm_backmap.artifact.torchscript import save_torchscript
 from openmm_backmap.errors import DataError, ModelError
 from openmm_backmap.nn.bead_model import BEAD_MAPPINGS, BeadModel
@@ -20,7 +20,12 @@ from openmm_backmap.nn.ca_model import CAModel
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.packing.state import PackingSettings
 from openmm_backmap.training.config import TrainingConfig
-from openmm_backmap.training.export import load_network, load_run_info, mix_networks
+from openmm_backmap.training.export import (
+    load_network,
+    load_run_info,
+    load_run_network,
+    mix_networks,
+)
 from openmm_backmap.training.fit_confidence import choose_held_out, fit_confidence
 from openmm_backmap.training.fit_contacts import (
     CONTACT_RESIDUES,
@@ -78,6 +83,8 @@ def make_ca_model(
     ------
     DataError
         If a checkpoint cannot be read, or the runs cannot be mixed.
+    InputError
+        If one of `mix` names a packaged model and a run in this folder.
     """
     config, _ = load_run_info(run)
     table = torch.jit.load(str(find_model("table")))
@@ -90,7 +97,9 @@ def make_ca_model(
         from openmm_backmap.training.export_vae import make_vae_model
 
         return make_vae_model(run, energy.clone())
-    network = load_network(run)
+    for other in mix:
+        check_one_meaning(other)
+    network = load_run_network(run)
     if mix:
         network = mix_networks([network, *map(load_network, mix)], share)
     return CAModel(

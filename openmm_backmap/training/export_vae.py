@@ -7,7 +7,7 @@ import torch
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.vae_model import VAEModel
 from openmm_backmap.packing.pack import Packer
-from openmm_backmap.training.export import load_network, load_run_info
+from openmm_backmap.training.export import load_run_info, load_run_network
 
 __all__ = ["make_vae_model"]
 
@@ -27,7 +27,7 @@ def make_vae_model(run: Path | str, ramachandran: torch.Tensor) -> VAEModel:
     VAEModel
         With no encoder, no pair energy and an unfitted confidence.
     """
-    network = load_network(run)
+    network = load_run_network(run)
     # the encoder reads the answer: it stays behind
     network.encoder = None
     config, _ = load_run_info(run)

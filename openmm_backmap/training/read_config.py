@@ -5,7 +5,7 @@ import tomllib
 import typing
 from pathlib import Path
 
-from openmm_backmap.artifact.packaged import list_models
+from openmm_backmap.artifact.packaged import check_one_meaning, list_models
 from openmm_backmap.errors import DataError
 from openmm_backmap.training.config import TrainingConfig, VAEConfig
 
@@ -146,6 +146,8 @@ def load_config(path: Path | str) -> TrainingConfig:
     ------
     DataError
         If the file cannot be read or parsed, or a key is wrong.
+    InputError
+        If `start` or a teacher names a packaged model and a run beside the file.
     """
     path = Path(path)
     try:
@@ -163,6 +165,8 @@ def load_config(path: Path | str) -> TrainingConfig:
 
     def place_runs(runs: tuple[str, ...]) -> tuple[str, ...]:
         known = list_models()
+        for run in runs:
+            check_one_meaning(run, base)
         return tuple(r if r in known else str((base / r).resolve()) for r in runs)
 
     distill = config.model.distill

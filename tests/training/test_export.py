@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from openmm_backmap.artifact.packaged import find_model
-from openmm_backmap.errors import DataError, ModelError
+from openmm_backmap.errors import DataError, InputError, ModelError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.export import load_network, load_run_info, mix_networks
 from openmm_backmap.training.export_ca import copy_packing, make_ca_model
 from openmm_backmap.training.loop import Trainer
+from openmm_backmap.training.read_config import load_config
 from openmm_backmap.training.step import build_network
 
 
@@ -105,6 +106,30 @@ def test_a_run_goes_on_from_a_model_file_and_is_mixed_with_it(
     trainer.save()
     mixed = make_ca_model(run, ["ca"], 0.25).decoder.network
     torch.testing.assert_close(mixed.cis.bias, packaged.cis.bias + 0.25)
+
+
+def test_a_run_called_like_a_packaged_model_is_the_one_exported(
+    make_config: Callable[..., TrainingConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ca", "b"):
+        Trainer(make_config(total_steps=1), tmp_path / name).run()
+    wanted = load_network(tmp_path / "ca").state_dict()
+    monkeypatch.chdir(tmp_path)
+    found = make_ca_model("ca").decoder.network.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[k], wanted[k]) for k in wanted)
+    # elsewhere the name would mean two things
+    with pytest.raises(InputError, match="'ca' is a packaged model, and ca exists"):
+        make_ca_model("b", ["ca"])
+    path = tmp_path / "c.toml"
+    for section in ('[model]\nstart = "ca"', '[model.distill]\nteachers = ["ca"]'):
+        path.write_text(f"{section}\n[optimizer]\ntotal_steps = 1\n")
+        with pytest.raises(InputError, match="'ca' is a packaged model"):
+            load_config(path)
+    (tmp_path / "ca").rename(tmp_path / "other")
+    assert load_config(path).model.distill.teachers == ("ca",)
 
 
 def test_networks_of_other_models_are_not_read_back() -> None:
