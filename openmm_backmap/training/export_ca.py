@@ -282,24 +282,30 @@ def export_ca(
     -------
     ModelMetadata
         As written.
+
+    Raises
+    ------
+    DataError
+        If the run or the data cannot be read, or no entry is fit for a fit.
     """
     say = report or (lambda line: None)
     config, info = load_run_info(run)
     folder = Path(config.data.folder if data is None else data)
     model = make_ca_model(run, mix, share)
     say(f"network of {info['residues']:,.0f} residues seen")
+    # what data lack is said before the long fits
+    held_out, flexible = choose_held_out(find_shards(folder, "val"), seed)
     if packing is None:
         shards = find_shards(folder, "train")
         entries = choose_entries(shards, n_entries, seed)
+        cases = choose_entries(shards, n_entries, seed, None, CONTACT_RESIDUES)
         say(f"fitting the pair energy to {len(entries)} structures")
         fitted = fit_model_packing(model, entries)
-        entries = choose_entries(shards, n_entries, seed, None, CONTACT_RESIDUES)
-        say(f"fitting the contact network to {len(entries)} structures")
-        fitted["contacts"] = fit_model_contacts(model, entries, report=say)
+        say(f"fitting the contact network to {len(cases)} structures")
+        fitted["contacts"] = fit_model_contacts(model, cases, report=say)
     else:
         say(f"taking the pair energy and the contact network of {packing}")
         fitted = copy_packing(model, packing)
-    held_out, flexible = choose_held_out(find_shards(folder, "val"), seed)
     say(
         f"fitting the confidence to {len(held_out)} crystals and {len(flexible)} "
         "flexible entries of the validation split"

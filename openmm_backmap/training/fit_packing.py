@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.builder.extract import torsions_from_atoms
+from openmm_backmap.errors import DataError
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.packing.pack import Packer
 from openmm_backmap.training.fit_pair_energy import (
@@ -35,6 +36,8 @@ N_NEIGHBORS = 80
 NEIGHBOR_CUTOFF = 1.8
 MAX_RESOLUTION = 2.2
 RESIDUE_RANGE = (60, 400)
+FEW_ENTRIES = 50
+"""With fewer of known resolution, those of unknown resolution are drawn from, too."""
 DROPOUT = 0.8
 N_DRAWS = 2
 
@@ -67,7 +70,9 @@ def choose_entries(
     """Draw entries of middle size, of as many clusters as can be.
 
     One of every cluster comes first, in random order, then a second one of
-    those that have it, and so on.
+    those that have it, and so on. Data of one's own often have no resolution: where
+    fewer than 50 entries are sharp enough, those of unknown resolution come after
+    them.
 
     Parameters
     ----------
@@ -78,27 +83,55 @@ def choose_entries(
     seed : int
         Of the draw.
     max_resolution : float or None
-        In angstrom; entries without a resolution are left out. If None, none is.
+        In angstrom. If None, none is too large, and unknown ones are drawn alike.
     residue_range : tuple of int
         Smallest and largest number of residues.
 
     Returns
     -------
     list of ShardEntry
+
+    Raises
+    ------
+    DataError
+        If there is none.
     """
-    clusters: dict[int, list[ShardEntry]] = {}
+    good: list[ShardEntry] = []
+    unknown: list[ShardEntry] = []
     low, high = residue_range
     for path in shards:
         for entry in read_shard(path):
-            size = len(entry.residue_type)
-            is_good = max_resolution is None or entry.resolution <= max_resolution
-            if is_good and low <= size <= high:
-                clusters.setdefault(int(entry.cluster[0]), []).append(entry)
+            if not low <= len(entry.residue_type) <= high:
+                continue
+            if max_resolution is None or entry.resolution <= max_resolution:
+                good.append(entry)
+            elif np.isnan(entry.resolution):
+                unknown.append(entry)
     rng = np.random.default_rng(seed)
+    chosen = _draw_clusters(good, n_entries, rng)
+    if len(chosen) < min(n_entries, FEW_ENTRIES):
+        chosen += _draw_clusters(unknown, n_entries - len(chosen), rng)
+    if not chosen:
+        limit = "" if max_resolution is None else f" up to {max_resolution} A"
+        raise DataError(
+            f"no entry of {low} to {high} residues and of a resolution{limit} or "
+            f"unknown in {', '.join(map(str, shards))}: nothing can be fitted; give "
+            "--data with such entries, or --packing for fits made elsewhere"
+        )
+    return chosen
+
+
+def _draw_clusters(
+    entries: Sequence[ShardEntry], n_entries: int, rng: np.random.Generator
+) -> list[ShardEntry]:
+    """Up to n entries: one of every cluster, then a second one, and so on."""
+    clusters: dict[int, list[ShardEntry]] = {}
+    for entry in entries:
+        clusters.setdefault(int(entry.cluster[0]), []).append(entry)
     chosen: list[ShardEntry] = []
     turn = 0
     while len(chosen) < n_entries:
-        row = [entries[turn] for entries in clusters.values() if len(entries) > turn]
+        row = [found[turn] for found in clusters.values() if len(found) > turn]
         if not row:
             break
         chosen += [row[k] for k in rng.permutation(len(row))]
