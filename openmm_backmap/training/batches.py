@@ -1,9 +1,9 @@
 """Batches of mixed proteins of one fixed size, a pure function of the step.
 
-Batch `step` is drawn by a generator keyed by (seed, rank, step), so a resumed
-run sees the same batches as an unbroken one without any sampler state. Every
-batch holds the same number of residues (padded), which lets the network be
-compiled once.
+The entries of 64 steps are drawn by a generator keyed by (seed, rank, number of the
+64), the noise of batch `step` by one keyed by (seed, rank, step), so a resumed run
+sees the same batches as an unbroken one without any sampler state. Every batch
+holds the same number of residues (padded), which lets the network be compiled once.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,14 @@ import torch
 
 from openmm_backmap.errors import DataError
 from openmm_backmap.training.batch import Batch, collate
+from openmm_backmap.training.fill_batches import fill_batches
 from openmm_backmap.training.gaps import draw_gaps
 from openmm_backmap.training.prepared import PreparedSet
 
 __all__ = ["BatchSampler", "entry_batches"]
 
-N_TRIES = 40
+BLOCK_STEPS = 64
+"""Batches that are filled together."""
 CRYSTAL_METHODS = ("X-RAY", "UNKNOWN")
 
 
@@ -42,7 +44,7 @@ class BatchSampler:
     neighbor_dropout : float
         Probability that a neighbour is hidden from a residue.
     ensembles : bool
-        False = crystal structures alone.
+        False = crystal structures and entries of a further set alone.
     gap_share : float
         Share of entries that get gaps (see `training.gaps`).
 
@@ -76,36 +78,50 @@ class BatchSampler:
         self.rank = rank
         weight = np.array(data.weight, np.float64)
         if not ensembles:
-            crystal = [method in CRYSTAL_METHODS for method in data.method]
-            weight = weight * np.array(crystal)
-            if not weight.any():
-                raise DataError(
-                    "[data] ensembles = false leaves no entry: the split holds no "
-                    "crystal structure"
-                )
+            weight = self._leave_crystals(weight)
         self._cumulative = np.cumsum(weight) / np.sum(weight)
+        self._block: tuple[int, list[list[tuple[int, int, int]]]] = (-1, [])
 
-    def _draw_rows(self, rng: np.random.Generator) -> list[tuple[int, int, int]]:
-        """(first row, number of rows, offset in the frame) of each piece."""
+    def _leave_crystals(self, weight: np.ndarray) -> np.ndarray:
+        """Weights without the ensembles of the main set."""
         data = self.data
-        left = self.n_residues
-        pieces: list[tuple[int, int, int]] = []
-        drawn = np.searchsorted(self._cumulative, rng.random(N_TRIES), "right")
-        for entry in drawn:
-            entry = min(int(entry), data.n_entries - 1)
-            n = int(data.n_residues[entry])
-            model = int(rng.integers(data.n_models[entry]))
-            row = int(data.first[entry]) + model * n
-            if n <= left:
-                pieces.append((row, n, 0))
-                left -= n
-            elif n > self.n_residues and not pieces:
-                start = int(rng.integers(n - left + 1))
-                pieces.append((row + start, left, start))
-                left = 0
-            if left < 16:
-                break
-        return pieces
+        is_crystal = np.array([method in CRYSTAL_METHODS for method in data.method])
+        is_main = np.arange(data.n_entries) < data.n_entries - data.n_extra
+        residues = weight * np.minimum(data.n_residues, self.n_residues)
+        kept = residues[is_main & is_crystal].sum() / residues[is_main].sum()
+        if kept == 0.0:
+            raise DataError(
+                "[data] ensembles = false leaves no entry: the split holds no "
+                "crystal structure"
+            )
+        # a further set keeps its share of what is left
+        return np.where(is_main, weight * is_crystal, weight * kept)
+
+    def _draw_pieces(self, rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+        """First row, number of rows and offset in the frame, without end."""
+        data = self.data
+        while True:
+            drawn = np.searchsorted(self._cumulative, rng.random(256), "right")
+            for entry in np.minimum(drawn, data.n_entries - 1):
+                n = int(data.n_residues[entry])
+                row = int(data.first[entry]) + n * int(
+                    rng.integers(data.n_models[entry])
+                )
+                start = int(rng.integers(max(n - self.n_residues, 0) + 1))
+                yield row + start, min(n, self.n_residues), start
+
+    def _draw_rows(self, step: int) -> list[tuple[int, int, int]]:
+        """(first row, number of rows, offset in the frame) of each piece."""
+        number, place = divmod(step, BLOCK_STEPS)
+        block = self._block
+        if block[0] != number:
+            # the last word keeps it apart from the keys of batches
+            rng = np.random.default_rng((self.seed, self.rank, number, 1))
+            batches = fill_batches(self._draw_pieces(rng), BLOCK_STEPS, self.n_residues)
+            # the last ones would hold more long entries than the first
+            order = rng.permutation(BLOCK_STEPS)
+            block = self._block = (number, [batches[k] for k in order])
+        return block[1][place]
 
     def batch(self, step: int) -> Batch:
         """Draw the batch of a step.
@@ -121,7 +137,7 @@ class BatchSampler:
             The same for the same (seed, rank, step).
         """
         rng = np.random.default_rng((self.seed, self.rank, step))
-        pieces = self._draw_rows(rng)
+        pieces = self._draw_rows(step)
         sigma = [
             self.noise_max * rng.random() if rng.random() < self.noise_share else 0.0
             for _ in pieces

@@ -43,8 +43,8 @@ class DataConfig:
         Share of entries whose chains are cut at random places in training, which
         makes chain ends with known torsions (see `training.gaps`).
     ensembles : bool
-        Train on NMR, MD and disordered ensembles too, not on crystal structures
-        alone.
+        Train on NMR, MD and disordered ensembles of `folder` too, not on crystal
+        structures alone.
     """
 
     folder: str = "data"

@@ -75,4 +75,4 @@ def prepare_with_extra(
     residues = weight * np.minimum(data.n_residues, batch_residues)
     main, other = residues[:-n_extra].sum(), residues[-n_extra:].sum()
     weight[-n_extra:] *= share / (1.0 - share) * main / other
-    return replace(data, weight=weight)
+    return replace(data, weight=weight, n_extra=n_extra)

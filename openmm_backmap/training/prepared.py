@@ -74,6 +74,8 @@ class PreparedSet:
         Per entry.
     data_hash : str
         sha256 of the shards.
+    n_extra : int
+        How many of the entries, the last ones, are of further sets.
     """
 
     ca: np.ndarray
@@ -91,6 +93,7 @@ class PreparedSet:
     entry_id: tuple[str, ...]
     method: tuple[str, ...]
     data_hash: str
+    n_extra: int = 0
 
     @property
     def n_entries(self) -> int:

@@ -1,6 +1,7 @@
 """Batches: the same for the same step, whole, and with targets that fit."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from openmm_backmap.training.batch import Batch, turn_azimuth
 from openmm_backmap.training.batches import BatchSampler, entry_batches
 from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
-from openmm_backmap.training.shards import find_shards, read_shard
+from openmm_backmap.training.shards import (
+    ShardEntry,
+    find_shards,
+    read_shard,
+    write_shard,
+)
 
 SIZES = {"n_residues": 96, "n_neighbors": 8}
 
@@ -43,6 +49,31 @@ def test_a_batch_depends_on_seed_rank_and_step_alone(data: PreparedSet) -> None:
         sampler.batch(18),
     ):
         assert not torch.equal(other.ca, late.ca)
+
+
+def test_entries_are_drawn_as_often_as_their_weights_say(
+    tmp_path: Path, make_entry: Callable[..., ShardEntry]
+) -> None:
+    """Of 20 and of 90 residues in batches of 128: long ones were left out."""
+    short = [make_entry(k, k + 20, f"short{k}", k) for k in (0, 20, 40)]
+    long = [make_entry(k, k + 90, f"long{k}", k + 9) for k in (0, 5)]
+    shard = write_shard(tmp_path / "train.npz", [*short, *long], "train")
+    data = prepare_split([shard], tmp_path / "prepared")
+    sampler = BatchSampler(data, n_residues=128, n_neighbors=8)
+    steps = range(640)
+    pieces = [p for step in steps for p in sampler._draw_rows(step)]
+    of_long = sum(n for row, n, _ in pieces if row >= data.first[3])
+    total = sum(n for _, n, _ in pieces)
+    wanted = data.weight * data.n_residues
+    share = wanted[3:].sum() / wanted.sum()
+    assert of_long / total == pytest.approx(share, rel=0.03)
+    assert total / (128 * len(steps)) > 0.95
+    # in batches of many entries nearly all are whole
+    wide = BatchSampler(data, n_residues=512, n_neighbors=8)
+    sizes = [n for step in steps for _, n, _ in wide._draw_rows(step)]
+    assert np.isin(sizes, (20, 90)).mean() > 0.98
+    for step in steps:
+        assert sum(n for _, n, _ in wide._draw_rows(step)) <= 512
 
 
 def test_prefetching_gives_the_batches_in_order(data: PreparedSet) -> None:

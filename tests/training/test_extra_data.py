@@ -1,5 +1,6 @@
 """A further set is drawn at its share, and only in training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,15 @@ def extra_folder(tmp_path, make_entry):
     return folder
 
 
+def measure_share(sampler: BatchSampler) -> float:
+    """Share of the residues of 320 batches that comes from the further set."""
+    data = sampler.data
+    first = data.first[data.n_entries - data.n_extra]
+    drawn = [p for k in range(320) for p in sampler._draw_rows(k)]
+    extra = sum(n for row, n, _ in drawn if row >= first)
+    return extra / sum(n for _, n, _ in drawn)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_batches_hold_the_share_of_the_further_set(
     share, data_folder, extra_folder, tmp_path
@@ -33,12 +43,16 @@ def test_batches_hold_the_share_of_the_further_set(
     assert data.entry_id[3:] == tuple(f"peptide{k}" for k in range(0, 40, 8))
     residues = data.weight * data.n_residues
     assert residues[3:].sum() / residues.sum() == pytest.approx(share)
-    # and the sampler agrees; short entries fill what is left of a batch
+    # and the sampler agrees
     sampler = BatchSampler(data, n_residues=512)
-    rng = np.random.default_rng(0)
-    drawn = [p for _ in range(300) for p in sampler._draw_rows(rng)]
-    short = sum(n for _, n, _ in drawn if n == 8)
-    assert short / sum(n for _, n, _ in drawn) == pytest.approx(share, abs=0.04)
+    assert measure_share(sampler) == pytest.approx(share, rel=0.04)
+    # without ensembles the further set keeps its share, and its ensembles
+    methods = ("X-RAY", "NMR", "X-RAY", *["MD-GEN"] * 5)
+    mixed = replace(data, method=methods)
+    sampler = BatchSampler(mixed, n_residues=512, ensembles=False)
+    assert measure_share(sampler) == pytest.approx(share, rel=0.04)
+    rows = [row for k in range(320) for row, _, _ in sampler._draw_rows(k)]
+    assert not [row for row in rows if data.first[1] <= row < data.first[2]]
 
 
 def test_a_configured_set_is_trained_on_and_not_validated_on(
