@@ -4,6 +4,7 @@ Shards are decoded once into a folder of npy files, which are memory mapped in
 training. Each model of an ensemble is a frame of its own.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ NEIGHBOR_CUTOFF = 2.0
 MAX_BFACTOR = 60.0
 MAX_PEPTIDE_BOND = 0.20
 CA_BOND_RANGE = (0.26, 0.42)
+_INFO = "info.json"
 N_TARGETS = 9
 """alpha, twist, psi of first, phi and O torsion of last residues, chi1 to 4."""
 
@@ -199,11 +201,11 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
     """
     folder = Path(folder)
     data_hash = hash_files(shards)
-    info_path = folder / "info.json"
-    if info_path.exists():
-        info = json.loads(info_path.read_text())
-        if (info["data_hash"], info["version"]) == (data_hash, PREPARED_VERSION):
-            return load_prepared(folder)
+    # what was cut short or is of another version is made anew
+    with contextlib.suppress(DataError):
+        found = load_prepared(folder)
+        if found.data_hash == data_hash:
+            return found
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[np.ndarray]] = {key: [] for key in _ARRAYS}
     ids, methods, sizes, models, quality, clusters = [], [], [], [], [], []
@@ -230,6 +232,8 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
     labels, counts = np.unique(np.concatenate(clusters), return_counts=True)
     size_of = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     rarity = [np.mean([size_of[c] ** -0.5 for c in cs]) for cs in clusters]
+    # the information says that all arrays are there: away first, written last
+    (folder / _INFO).unlink(missing_ok=True)
     for key in _ARRAYS:
         _save(folder / f"{key}.npy", np.concatenate(parts[key]))
     rows = np.asarray(sizes) * np.asarray(models)
@@ -243,15 +247,20 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
         "entry_id": ids,
         "method": methods,
     }
-    info_path.write_text(json.dumps(info))
+    fresh = folder / f"{_INFO}.{os.getpid()}.partial"
+    fresh.write_text(json.dumps(info))
+    os.replace(fresh, folder / _INFO)
     return load_prepared(folder)
 
 
 def _save(path: Path, array: np.ndarray) -> None:
     """Write a new file; a run that has the old one mapped keeps it."""
-    fresh = path.with_suffix(".new.npy")
-    np.save(fresh, array)
-    os.replace(fresh, path)
+    fresh = path.with_suffix(f".{os.getpid()}.npy")
+    try:
+        np.save(fresh, array)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def load_prepared(folder: Path | str) -> PreparedSet:
@@ -270,26 +279,44 @@ def load_prepared(folder: Path | str) -> PreparedSet:
     Raises
     ------
     DataError
-        If a file is missing or of another version.
+        If a file is missing or of another version, or the arrays are of other sizes
+        than the entries say.
     """
     folder = Path(folder)
     try:
-        info = json.loads((folder / "info.json").read_text())
+        info = json.loads((folder / _INFO).read_text())
         names = [*_ARRAYS, "first", "n_residues", "n_models", "weight"]
         arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in names}
-    except (OSError, ValueError) as error:
+        version = info["version"]
+        found = PreparedSet(
+            **arrays,
+            entry_id=tuple(info["entry_id"]),
+            method=tuple(info["method"]),
+            data_hash=info["data_hash"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"prepared split {folder} cannot be read ({error}): delete the folder "
             "and prepare it again"
         ) from error
-    if info["version"] != PREPARED_VERSION:
+    if version != PREPARED_VERSION:
         raise DataError(
-            f"prepared split {folder} is of version {info['version']}, wanted "
+            f"prepared split {folder} is of version {version}, wanted "
             f"{PREPARED_VERSION}: delete the folder and prepare it again"
         )
-    return PreparedSet(
-        **arrays,
-        entry_id=tuple(info["entry_id"]),
-        method=tuple(info["method"]),
-        data_hash=info["data_hash"],
-    )
+    _check_sizes(found, folder)
+    return found
+
+
+def _check_sizes(found: PreparedSet, folder: Path) -> None:
+    """Refuse arrays that are not of one set."""
+    n = len(found.entry_id)
+    rows = found.n_residues * found.n_models
+    wanted = {"first": n + 1, "n_residues": n, "n_models": n, "weight": n, "method": n}
+    wanted |= dict.fromkeys(_ARRAYS, int(rows.sum()))
+    wrong = [k for k, size in wanted.items() if len(getattr(found, k)) != size]
+    if wrong or not np.array_equal(np.diff(found.first), rows):
+        raise DataError(
+            f"prepared split {folder}: {wrong[0] if wrong else 'first'} is not of the "
+            "size that its entries have: delete the folder and prepare it again"
+        )

@@ -88,6 +88,51 @@ def test_a_prepared_split_is_reused_until_its_shards_change(
     assert again.data_hash != first.data_hash
 
 
+def test_a_preparation_that_failed_leaves_no_mixture(
+    data_folder: Path,
+    tmp_path: Path,
+    make_entry: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shards, folder = find_shards(data_folder, "train"), tmp_path / "prepared"
+    before = np.array(prepare_split(shards, folder).ca)
+    other = write_shard(tmp_path / "o.npz", [make_entry(5, 65, "other")], "train")
+    save, count = np.save, iter(range(100))
+
+    def save_two(path: Path, array: np.ndarray) -> None:
+        if next(count) == 2:
+            raise OSError("disk full")
+        save(path, array)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save_two)
+        with pytest.raises(OSError, match="disk full"):
+            prepare_split([other], folder)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_prepared(folder)
+    again = prepare_split(shards, folder)
+    assert np.array_equal(again.ca, before)
+    assert len(again.ca) == len(again.residue_type) == len(again.target)
+    assert not [path for path in folder.iterdir() if path.name.count(".") > 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("info.json", b""), ("info.json", b"{}"), ("info.json", b"3"), ("ca.npy", b"x")],
+)
+def test_a_damaged_folder_is_prepared_anew(
+    data_folder: Path, tmp_path: Path, name: str, data: bytes
+) -> None:
+    shards, folder = find_shards(data_folder, "train"), tmp_path / "prepared"
+    before = np.array(prepare_split(shards, folder).ca)
+    (folder / name).write_bytes(data)
+    assert np.array_equal(prepare_split(shards, folder).ca, before)
+    np.save(folder / "target.npy", np.zeros((5, 9), np.float32))
+    with pytest.raises(DataError, match="target is not of the size"):
+        load_prepared(folder)
+    assert len(prepare_split(shards, folder).target) == len(before)
+
+
 def test_a_damaged_prepared_split_is_refused(data_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prepared"
     prepare_split(find_shards(data_folder, "train"), folder)
