@@ -1,6 +1,7 @@
 """From a folder of structures and trajectories to a training set."""
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -267,9 +268,7 @@ def prepare_sources(
     table = _divide(entries, splits, fractions)
     for row, entry, digest in zip(table, entries, hashes, strict=True):
         row |= describe_entry(entry, licence, kind, digest)
-    for path in present:
-        path.unlink()
-    files = write_training_set(output, entries, table, rejected)
+    files = _replace_set(output, entries, table, rejected)
     return PreparationResult(
         {s: sum(r["split"] == s for r in table) for s in ("train", "val", "test")},
         {s: sum(r["n_res"] for r in table if r["split"] == s)
@@ -277,6 +276,19 @@ def prepare_sources(
         tuple(rejected),
         tuple(files),
     )  # fmt: skip
+
+
+def _replace_set(output: Path, *content: Any) -> list[Path]:
+    """Write a set beside the old one, put it in its place, remove what is left."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new_", dir=output) as fresh:
+        written = write_training_set(Path(fresh), *content)
+        files = [output / path.name for path in written]
+        for old, new in zip(written, files, strict=True):
+            old.replace(new)
+    for path in set(output.glob("*.npz")) - set(files):
+        path.unlink()
+    return files
 
 
 def prepare_folder(

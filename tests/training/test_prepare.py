@@ -272,6 +272,26 @@ def test_a_trajectory_is_an_ensemble(protein_path, folder, protein):
     assert read_rows(out / "entries.tsv")[0]["conformer_kind"] == "disordered"
 
 
+def test_an_old_set_stays_until_the_new_one_is_written(structure, folder, monkeypatch):
+    write_cif(structure, folder / "a.cif")
+    out = folder.parent / "out"
+    prepare_folder(folder, out)
+    (out / "test_7.npz").write_bytes(b"of a set with more shards")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fail(*_args):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("openmm_backmap.training.prepare_write._cell", fail)
+        with pytest.raises(OSError, match="disk full"):
+            prepare_folder(folder, out, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    result = prepare_folder(folder, out, overwrite=True, licence="CC0-1.0")
+    assert sorted(result.files) == sorted(out.iterdir())
+    assert read_rows(out / "entries.tsv")[0]["licence"] == "CC0-1.0"
+
+
 def mutate(sequence, share, rng):
     letters = np.array(list(sequence))
     change = rng.random(len(letters)) >= share
