@@ -6,7 +6,6 @@ computed again.  Workers read no trajectory and write no file.
 """
 
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
@@ -24,6 +23,7 @@ from openmm_backmap.frame_processor import FrameProcessor, StepResult
 from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.minimizer import Minimizer
+from openmm_backmap.worker_process import end_with_parent
 
 __all__ = [
     "Chunk",
@@ -305,11 +305,4 @@ class ProcessWorkers:
 def _begin_process() -> None:
     """Leave Ctrl-C to the parent, and end when the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "openmm_backmap"
 FLOORS = {
     "residues": 0, "data": 0, "units": 0, "errors": 0, "_version": 0,
     "geometry": 1, "torch_threads": 1, "paths": 1, "line_file": 1,
+    "worker_process": 1,
     "mapping": 2, "frames": 2, "builder": 2,
     "packing": 3, "artifact": 3, "nn": 3,
     "backmapper": 4, "hydrogens": 4, "hydrogen_groups": 4, "phosphates": 4,

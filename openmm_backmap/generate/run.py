@@ -15,6 +15,7 @@ from openmm_backmap.generate.peptide import PeptideJob, generate_peptide
 from openmm_backmap.generate.sequences import design_sequences
 from openmm_backmap.generate.simulate import SimulationSettings
 from openmm_backmap.generate.store import is_done, write_peptide, write_text
+from openmm_backmap.worker_process import end_with_parent
 
 __all__ = ["GenerationSettings", "generate", "write_recipe"]
 
@@ -220,7 +221,8 @@ def _run_jobs(
                 return
             yield _work(job, folder)
         return
-    with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
         waiting = iter(jobs)
         running = set()
         try:

@@ -182,6 +182,37 @@ def test_two_processes_make_the_same_as_one(folder, tmp_path):
     assert all(np.array_equal(several[k], one[k]) for k in one)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="wants /proc")
+def test_processes_end_when_their_parent_is_killed(tmp_path):
+    command = [sys.executable, "-m", "openmm_backmap", "generate", "-n", "40"]
+    command += [*OPTIONS, "-o", str(tmp_path), "--jobs", "2"]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("sequences/*.npz")):
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.02)
+    workers = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+    assert len(workers) >= 2
+    parent.terminate()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [worker for worker in workers if is_alive(worker)]
+    for worker in left:
+        os.kill(int(worker.name), signal.SIGKILL)
+    assert not left
+
+
+def is_alive(process: Path) -> bool:
+    """Whether a process is there; one that waits to be read is not."""
+    try:
+        return process.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_the_packed_shard_is_a_training_set(folder, tmp_path):
     packed = pack(folder)
     assert packed.n_frames == 8 and packed.n_residues == 64 and packed.n_failed == 0
