@@ -33,7 +33,7 @@ from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.process import join_processes, keep_torch_state
-from openmm_backmap.training.read_config import config_from_dict
+from openmm_backmap.training.read_config import config_from_dict, without_folders
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
@@ -152,7 +152,8 @@ class Trainer:
     def _load(self) -> None:
         state = load_checkpoint(self.folder)
         # a checkpoint of an earlier release lacks keys that came later
-        if config_from_dict(state["config"]).model != self.config.model:
+        before = config_from_dict(state["config"])
+        if without_folders(before.model) != without_folders(self.config.model):
             raise DataError(
                 f"run {self.folder} was started with another [model] section: use "
                 "its configuration, or another run folder"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from openmm_backmap.artifact.packaged import check_one_meaning, list_models
 from openmm_backmap.errors import DataError
-from openmm_backmap.training.config import TrainingConfig, VAEConfig
+from openmm_backmap.training.config import ModelConfig, TrainingConfig, VAEConfig
 
-__all__ = ["config_from_dict", "load_config"]
+__all__ = ["config_from_dict", "load_config", "without_folders"]
 
 
 def _fill(kind: type, values: dict, where: str) -> object:
@@ -127,6 +127,26 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
     if config.model.width % config.model.n_heads:
         raise DataError(f"{where} [model]: n_heads must divide width")
     return config
+
+
+def without_folders(model: ModelConfig) -> ModelConfig:
+    """Name the runs and files of a model section without their folders.
+
+    Parameters
+    ----------
+    model : ModelConfig
+        The section.
+
+    Returns
+    -------
+    ModelConfig
+        The same wherever the project lies.
+    """
+    distill = dataclasses.replace(
+        model.distill, teachers=tuple(Path(t).name for t in model.distill.teachers)
+    )
+    start = tuple(Path(run).name for run in model.start)
+    return dataclasses.replace(model, start=start, distill=distill)
 
 
 def load_config(path: Path | str) -> TrainingConfig:

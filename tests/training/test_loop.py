@@ -17,7 +17,7 @@ from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
 from openmm_backmap.training.logs import RunLog, plot_learning_curve, read_log
 from openmm_backmap.training.loop import Trainer, train
-from openmm_backmap.training.read_config import config_from_dict
+from openmm_backmap.training.read_config import config_from_dict, load_config
 from openmm_backmap.training.schedule import learning_rate_factor
 
 
@@ -110,6 +110,41 @@ def test_a_run_of_another_model_is_not_continued(
     )
     with pytest.raises(DataError, match=r"another \[model\] section"):
         Trainer(other, tmp_path / "run")
+
+
+def test_a_run_goes_on_where_its_project_was_moved_to(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    Trainer(make_config(total_steps=1), tmp_path / "a" / "runs" / "one").run()
+    text = """
+        [data]
+        folder = "{folder}"
+        n_residues = 96
+        n_neighbors = 8
+        [model]
+        start = "runs/{start}"
+        width = 32
+        n_layers = 1
+        n_heads = 4
+        edge_width = 16
+        [optimizer]
+        total_steps = {steps}
+        [log]
+        tensorboard = false
+    """
+
+    def configure(steps: int, start: str = "one") -> TrainingConfig:
+        folder = tmp_path / "data"
+        path = next(tmp_path.glob("[ab]")) / "c.toml"
+        path.write_text(text.format(folder=folder, start=start, steps=steps))
+        return load_config(path)
+
+    Trainer(configure(1), tmp_path / "a" / "runs" / "two").run()
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = tmp_path / "b" / "runs" / "two"
+    assert len(Trainer(configure(2), moved).run()) == 1
+    with pytest.raises(DataError, match=r"another \[model\] section"):
+        Trainer(configure(2, "other"), moved)
 
 
 def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
