@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.model_weights import find_model_file, read_model_weights
 from openmm_backmap.training.read_config import config_from_dict
+from openmm_backmap.training.resume import list_data_hashes
 from openmm_backmap.training.step import build_network
 
 __all__ = ["load_network", "load_run_info", "load_run_network", "mix_networks"]
@@ -132,7 +134,7 @@ def mix_networks(
     return networks[0]
 
 
-def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | str]]:
+def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, Any]]:
     """How a checkpoint was trained, for the metadata of a model file.
 
     Parameters
@@ -146,7 +148,7 @@ def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | st
         Of the run.
     info : dict
         ``steps``, ``residues`` (seen in training), ``seconds``,
-        ``data_hash``.
+        ``data_hash`` and ``data_hashes``, of the last data and of all.
     """
     state = load_checkpoint(run)
     info = {
@@ -154,5 +156,6 @@ def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, float | st
         "residues": state["residues"],
         "seconds": state["seconds"],
         "data_hash": state["data_hash"],
+        "data_hashes": list_data_hashes(state),
     }
     return config_from_dict(state["config"]), info

@@ -221,10 +221,13 @@ def describe_training(
     Returns
     -------
     dict
-        ``steps``, ``residues``, ``seconds``; where they apply ``mixed_with`` and
-        ``share``, ``teachers`` (names without folders) and ``shares``.
+        ``steps``, ``residues``, ``seconds``; where they apply ``data_hashes`` (of all
+        data, where they changed on the way), ``mixed_with`` and ``share``,
+        ``teachers`` (names without folders) and ``shares``.
     """
     training: dict[str, Any] = {k: info[k] for k in ("steps", "residues", "seconds")}
+    if len(info.get("data_hashes", ())) > 1:
+        training["data_hashes"] = info["data_hashes"]
     if mix:
         training["mixed_with"] = [_describe_run(other) for other in mix]
         if share is not None:

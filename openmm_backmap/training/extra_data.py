@@ -7,12 +7,41 @@ from pathlib import Path
 import numpy as np
 
 from openmm_backmap.errors import DataError
+from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.prepared import PreparedSet, hash_files, prepare_split
 from openmm_backmap.training.shards import find_shards
 
-__all__ = ["prepare_with_extra"]
+__all__ = ["prepare_data", "prepare_with_extra"]
 
 _MIN_RESIDUES = 3  # shorter entries are left out by `prepare_split`
+
+
+def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
+    """Prepare a split of the configured data.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The run.
+    split : str
+        "train" or "val"; further sets are added to "train" alone.
+
+    Returns
+    -------
+    PreparedSet
+
+    Raises
+    ------
+    DataError
+        If data are missing or broken.
+    """
+    data = config.data
+    shards = find_shards(data.folder, split)
+    if split == "train" and data.extra:
+        return prepare_with_extra(
+            shards, data.extra, data.extra_share, data.prepared, data.n_residues
+        )
+    return prepare_split(shards, Path(data.prepared) / split)
 
 
 def _count_entries(shard: Path) -> int:

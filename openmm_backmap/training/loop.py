@@ -9,6 +9,7 @@ import copy
 import itertools
 import json
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from openmm_backmap.errors import DataError
+from openmm_backmap.errors import BackmapWarning, DataError
 from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.checkpoint import (
@@ -28,13 +29,12 @@ from openmm_backmap.training.checkpoint import (
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
 from openmm_backmap.training.evaluate_loss import evaluate_loss, summarize, zero_sums
-from openmm_backmap.training.extra_data import prepare_with_extra
+from openmm_backmap.training.extra_data import prepare_data
 from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prefetch import prefetch
-from openmm_backmap.training.prepared import PreparedSet, prepare_split
 from openmm_backmap.training.process import join_processes, keep_torch_state
-from openmm_backmap.training.read_config import config_from_dict, without_folders
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
+from openmm_backmap.training.resume import check_resumed, list_data_hashes
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
 from openmm_backmap.training.step import (
@@ -46,17 +46,6 @@ from openmm_backmap.training.widen import load_start
 __all__ = ["Trainer", "train"]
 
 MAX_BAD_STEPS = 10
-
-
-def prepare_data(config: TrainingConfig, split: str) -> PreparedSet:
-    """Prepared arrays of a split of the configured data."""
-    data = config.data
-    shards = find_shards(data.folder, split)
-    if split == "train" and data.extra:
-        return prepare_with_extra(
-            shards, data.extra, data.extra_share, data.prepared, data.n_residues
-        )
-    return prepare_split(shards, Path(data.prepared) / split)
 
 
 class Trainer:
@@ -115,6 +104,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.residues = 0
+        self.data_hashes = [self.train_data.data_hash]
         self._entries: list[ShardEntry] | None = None
         if self.resumed:
             self._load()
@@ -147,19 +137,22 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
             "data_hash": self.train_data.data_hash,
+            "data_hashes": self.data_hashes,
         }
 
     def _load(self) -> None:
         state = load_checkpoint(self.folder)
-        # a checkpoint of an earlier release lacks keys that came later
-        before = config_from_dict(state["config"])
-        if without_folders(before.model) != without_folders(self.config.model):
-            raise DataError(
-                f"run {self.folder} was started with another [model] section: use "
-                "its configuration, or another run folder"
-            )
+        data_hash = self.train_data.data_hash
+        change = check_resumed(state, self.config, data_hash, str(self.folder))
+        if change and self.rank == 0:
+            warnings.warn(change, BackmapWarning, 3)
+        seen = list_data_hashes(state)
+        self.data_hashes = seen + [data_hash] * (data_hash != seen[-1])
         self.step_module.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        o = self.config.optimizer
+        for group in self.optimizer.param_groups:
+            group["betas"], group["weight_decay"] = (o.beta1, o.beta2), o.weight_decay
         self.average.load_state_dict(state["average"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])

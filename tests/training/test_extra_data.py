@@ -8,8 +8,8 @@ import pytest
 
 from openmm_backmap.errors import DataError
 from openmm_backmap.training.batches import BatchSampler
-from openmm_backmap.training.extra_data import prepare_with_extra
-from openmm_backmap.training.loop import Trainer, prepare_data
+from openmm_backmap.training.extra_data import prepare_data, prepare_with_extra
+from openmm_backmap.training.loop import Trainer
 from openmm_backmap.training.prepared import prepare_split
 from openmm_backmap.training.read_config import config_from_dict, load_config
 from openmm_backmap.training.shards import find_shards, write_shard

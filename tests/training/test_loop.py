@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_backmap.errors import DataError
+from openmm_backmap.errors import BackmapWarning, DataError
 from openmm_backmap.training.checkpoint import load_checkpoint, save_checkpoint
 from openmm_backmap.training.config import TrainingConfig
 from openmm_backmap.training.ema import WeightAverage
+from openmm_backmap.training.export import load_run_info
+from openmm_backmap.training.export_ca import describe_training
 from openmm_backmap.training.logs import RunLog, plot_learning_curve, read_log
 from openmm_backmap.training.loop import Trainer, train
 from openmm_backmap.training.read_config import config_from_dict, load_config
@@ -145,6 +149,34 @@ def test_a_run_goes_on_where_its_project_was_moved_to(
     assert len(Trainer(configure(2), moved).run()) == 1
     with pytest.raises(DataError, match=r"another \[model\] section"):
         Trainer(configure(2, "other"), moved)
+
+
+def test_what_has_changed_is_said_when_a_run_goes_on(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    Trainer(make_config(total_steps=1), run).run()
+    first = load_checkpoint(run)["data_hash"]
+    with warnings.catch_warnings(action="error"):
+        Trainer(make_config(total_steps=2), run)
+    values = make_config(total_steps=2, learning_rate=1e-3, beta2=0.9).to_dict()
+    values["seed"] = 3
+    values["data"]["n_neighbors"] = 6
+    shutil.copy(tmp_path / "data" / "val.npz", tmp_path / "data" / "train_1.npz")
+    with pytest.warns(BackmapWarning) as said:
+        trainer = Trainer(config_from_dict(values), run)
+    (text,) = (str(warning.message) for warning in said)
+    second = trainer.train_data.data_hash
+    for change in (
+        "seed 0 -> 3", "n_neighbors 8 -> 6", "learning_rate 0.002 -> 0.001",
+        f"data {first[:8]} -> {second[:8]}",
+    ):  # fmt: skip
+        assert change in text
+    assert trainer.optimizer.param_groups[0]["betas"] == (0.9, 0.9)
+    trainer.run()
+    config, info = load_run_info(run)
+    assert info["data_hashes"] == [first, second]
+    assert describe_training(config, info)["data_hashes"] == [first, second]
 
 
 def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
