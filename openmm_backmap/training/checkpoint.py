@@ -29,7 +29,7 @@ def save_checkpoint(folder: Path, state: dict) -> Path:
         The file.
     """
     path = folder / CHECKPOINT_NAME
-    partial = folder / (CHECKPOINT_NAME + ".partial")
+    partial = folder / f"{CHECKPOINT_NAME}.{os.getpid()}.partial"
     torch.save({"version": CHECKPOINT_VERSION, **state}, partial)
     os.replace(partial, path)
     return path

@@ -5,6 +5,7 @@ all its state. Batches, noise and dropout are functions of (seed, rank, step),
 so a resumed run repeats the losses of an unbroken one.
 """
 
+import contextlib
 import copy
 import itertools
 import json
@@ -35,12 +36,10 @@ from openmm_backmap.training.prefetch import prefetch
 from openmm_backmap.training.process import join_processes, keep_torch_state
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.resume import check_resumed, list_data_hashes
+from openmm_backmap.training.run_lock import lock_run
 from openmm_backmap.training.schedule import learning_rate_factor
 from openmm_backmap.training.shards import ShardEntry, find_shards, read_shard
-from openmm_backmap.training.step import (
-    batch_arguments,
-    build_step,
-)
+from openmm_backmap.training.step import batch_arguments, build_step
 from openmm_backmap.training.widen import load_start
 
 __all__ = ["Trainer", "train"]
@@ -380,10 +379,15 @@ def train(
     Raises
     ------
     DataError
-        See `Trainer`.
+        If another process trains in the folder; see also `Trainer`.
     ModelError
         If the device is unknown or missing.
     """
-    with join_processes(device) as found, keep_torch_state(found):
+    first = os.environ.get("RANK", "0") == "0"
+    with (
+        lock_run(folder) if first else contextlib.nullcontext(),
+        join_processes(device) as found,
+        keep_torch_state(found),
+    ):
         Trainer(config, folder, found).run(report=report)
     return Path(folder) / CHECKPOINT_NAME

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -211,7 +212,7 @@ def download_entries(
                     f"{address} cannot be reached ({reason}): is there a network? "
                     f"Give another --mirror, or put {path.name} into {folder}"
                 ) from error
-            partial = path.with_name(path.name + ".part")
+            partial = path.with_name(f"{path.name}.{os.getpid()}.part")
             partial.write_bytes(data)
             partial.replace(path)
         files.append(path)

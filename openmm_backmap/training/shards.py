@@ -1,5 +1,6 @@
 """Reading the ragged npz shards of all-atom structures (format: data README)."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,7 +262,7 @@ def write_shard(
         **(extra or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
     partial.replace(path)

@@ -179,6 +179,38 @@ def test_what_has_changed_is_said_when_a_run_goes_on(
     assert describe_training(config, info)["data_hashes"] == [first, second]
 
 
+LOCKED = """
+import sys
+from openmm_backmap.training.run_lock import lock_run
+with lock_run(sys.argv[1]):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    pytest.importorskip("fcntl")
+    config, run = make_config(total_steps=1), tmp_path / "run"
+    other = subprocess.Popen(
+        [sys.executable, "-c", LOCKED, str(run)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert other.stdout.readline() == b"here\n"
+    with pytest.raises(DataError, match=f"trained by process {other.pid}: wait"):
+        train(config, run)
+    assert not (run / "checkpoint.pt").exists()
+    other.kill()
+    other.communicate()
+    # a lock is no longer held by who was killed
+    (run / "checkpoint.pt.1.partial").write_bytes(b"half")
+    train(config, run)
+    assert (run / "checkpoint.pt").exists()
+    assert not list(run.glob("*.partial"))
+
+
 def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint"):
         load_checkpoint(tmp_path)
