@@ -12,6 +12,7 @@ from openmm_backmap.cli.arguments import (
 )
 from openmm_backmap.cli.progress import FrameProgress
 from openmm_backmap.errors import BackmapWarning, InputError
+from openmm_backmap.paths import make_folder
 
 __all__ = ["add_parser", "run"]
 
@@ -115,6 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_report,
     )
 
+    if arguments.output is not None:
+        make_folder(arguments.output)
     torch.set_num_threads(arguments.threads)
     predictors, about = _load_models(arguments)
     settings = EvaluationSettings(

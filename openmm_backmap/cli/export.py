@@ -7,6 +7,7 @@ from typing import Any
 
 from openmm_backmap.cli.arguments import positive_number
 from openmm_backmap.errors import DataError, OutputExistsError
+from openmm_backmap.paths import check_writable
 
 __all__ = ["add_parser", "run"]
 
@@ -110,8 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if output.exists() and not arguments.force:
         raise OutputExistsError(f"{output} exists: give another name, or --force")
-    if not output.parent.is_dir():
-        raise DataError(f"{output.parent} is not a folder: make it first")
+    check_writable(output)
     if arguments.refresh:
         if arguments.packing or arguments.mix:
             raise DataError(

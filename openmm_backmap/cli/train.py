@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from openmm_backmap.paths import make_folder
+
 __all__ = ["add_parser", "run"]
 
 
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from openmm_backmap.training.read_config import load_config
 
     config = load_config(arguments.config)
+    make_folder(arguments.output)
 
     import torch
 

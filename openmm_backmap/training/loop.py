@@ -9,6 +9,7 @@ import contextlib
 import copy
 import itertools
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable

@@ -12,6 +12,7 @@ import torch
 
 from openmm_backmap.errors import DataError, OutputExistsError
 from openmm_backmap.geometry.superpose import superpose
+from openmm_backmap.paths import make_folder
 from openmm_backmap.training.prepare_clusters import (
     assign_splits,
     cluster_sequences,
@@ -227,6 +228,8 @@ def prepare_sources(
     ------
     DataError
         If no file is good enough.
+    InputError
+        If the folder cannot be written to.
     OutputExistsError
         If the folder holds shards.
     """
@@ -238,6 +241,7 @@ def prepare_sources(
             f"{output} holds shards already ({present[0].name}, ...): choose another "
             "folder or give --overwrite"
         )
+    make_folder(output)
     entries, hashes, rejected = [], [], []
     taken: set[str] = set()
     same_sequence: dict[tuple, list[CuratedEntry]] = {}
@@ -280,7 +284,6 @@ def prepare_sources(
 
 def _replace_set(output: Path, *content: Any) -> list[Path]:
     """Write a set beside the old one, put it in its place, remove what is left."""
-    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new_", dir=output) as fresh:
         written = write_training_set(Path(fresh), *content)
         files = [output / path.name for path in written]
