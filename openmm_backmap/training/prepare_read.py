@@ -1,5 +1,6 @@
 """Reading structures and trajectories for a training set, as they are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,13 @@ _ATOM_ALIASES = {
     ("MSE", "SE"): "SD", ("SEC", "SE"): "SG", ("ILE", "CD"): "CD1",
 }  # fmt: skip
 _OXYGENS = {"OT1": "O", "O1": "O", "OC1": "O"}
+_PREDICTED = re.compile(
+    r"ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|ROSETTAFOLD|\bAF-[A-Z0-9-]+-F\d+"
+)
+_LEAST_PLDDT = 70.0
+"""Below, a predicted side chain is not learned from (AlphaFold's "low")."""
+_UNSURE = 100.0
+"""B-factor of such a residue in square angstrom; training leaves out 60 and more."""
 _METHODS = {"X-RAY": "X-RAY", "NMR": "NMR", "ELECTRON MICROSCOPY": "EM"}
 
 
@@ -52,13 +60,14 @@ class RawStructure:
     pdb_id : str
         "" if it is not known.
     method : str
-        "X-RAY", "NMR", "EM", "MD" or "UNKNOWN".
+        "X-RAY", "NMR", "EM", "MD", "PREDICTED" or "UNKNOWN".
     resolution : float
         In angstrom, nan when unknown.
     positions : numpy.ndarray, shape (F, R, 14, 3), float32
         In nm; nan where an atom is not in the file.
     bfactor : numpy.ndarray, shape (R, 14), float32
-        In square angstrom; 0 = not known.
+        In square angstrom; 0 = not known. Of predicted structures 100 where pLDDT
+        is below 70, else 0.
     residue_type : numpy.ndarray, shape (R,), int64
         0 to 19.
     residue_number : numpy.ndarray, shape (R,), int64
@@ -183,13 +192,34 @@ def _find_resolution(path: Path, structure: Any) -> float:
     return 0.0 if text in ".?" else float(text)
 
 
+def _is_predicted(path: Path, structure: Any) -> bool:
+    """Whether the B-factors of a structure without a method are pLDDT."""
+    import gemmi
+
+    info = dict(structure.info)
+    told = [path.name, info.get("_struct.title", ""), info.get("_entry.id", "")]
+    if _PREDICTED.search(" ".join([*told, *structure.raw_remarks]).upper()):
+        return True
+    if not path.name.lower().removesuffix(".gz").endswith(("cif", "mmcif")):
+        return False
+    block = gemmi.cif.read(str(path)).sole_block()
+    return "_ma_qa_metric." in block.get_mmcif_category_names()
+
+
+def _read_confidence(plddt: np.ndarray) -> np.ndarray:
+    """B-factors that leave out the residues of low pLDDT (0 to 100, or 0 to 1)."""
+    scale = 100.0 if plddt.max(initial=0.0) <= 1.0 else 1.0
+    return np.where(scale * plddt < _LEAST_PLDDT, _UNSURE, 0.0).astype(np.float32)
+
+
 def read_structure(path: Path | str, *, max_models: int = 60) -> RawStructure:
     """Read a PDB or mmCIF file, all of its models, alternative atoms resolved.
 
     Of alternative locations the one with the highest summed occupancy of each
     residue is kept. MSE, SEC and names of protonation states become their
     standard residues; other modified residues are skipped. Residues and atoms
-    that are not in every model are left out.
+    that are not in every model are left out. Of predicted structures (AlphaFold and
+    the like, known by their title, name or quality metric) the B-factors are pLDDT.
 
     Parameters
     ----------
@@ -242,6 +272,8 @@ def read_structure(path: Path | str, *, max_models: int = 60) -> RawStructure:
     info = dict(structure.info)
     said = info.get("_exptl.method", "").upper()
     method = next((m for key, m in _METHODS.items() if key in said), "UNKNOWN")
+    if method == "UNKNOWN" and _is_predicted(path, structure):
+        method, bfactor = "PREDICTED", _read_confidence(bfactor)
     pdb_id = info.get("_entry.id", "").lower()
     return RawStructure(
         name=path.name.split(".")[0],

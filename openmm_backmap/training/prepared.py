@@ -197,7 +197,7 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
     Raises
     ------
     DataError
-        If a shard is broken or no entry is left.
+        If a shard is broken, no entry is left, or no torsion is known.
     """
     folder = Path(folder)
     data_hash = hash_files(shards)
@@ -228,6 +228,12 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
         raise DataError(
             f"no entry of three residues or more in {', '.join(map(str, shards))}: "
             "the split is empty"
+        )
+    if not any(known.any() for known in parts["known"]):
+        raise DataError(
+            f"no torsion to learn in {', '.join(map(str, shards))}: atoms are missing "
+            f"or their B-factors are {MAX_BFACTOR:g} and more; if the B column holds "
+            "something else, set it to 0 and prepare again"
         )
     labels, counts = np.unique(np.concatenate(clusters), return_counts=True)
     size_of = dict(zip(labels.tolist(), counts.tolist(), strict=True))

@@ -36,6 +36,7 @@ from openmm_backmap.training.prepare_download import (  # noqa: E402
     read_entry_list,
 )
 from openmm_backmap.training.prepare_read import read_structure  # noqa: E402
+from openmm_backmap.training.prepared import prepare_split  # noqa: E402
 from openmm_backmap.training.shards import read_shard  # noqa: E402
 
 
@@ -270,6 +271,54 @@ def test_a_trajectory_is_an_ensemble(protein_path, folder, protein):
     wanted = 0.002 * np.array([0, 3, 5, 8])[:, None]
     assert np.abs(shift - wanted).max() < 3e-4
     assert read_rows(out / "entries.tsv")[0]["conformer_kind"] == "disordered"
+
+
+@pytest.mark.parametrize("said_by", ["name", "title", "metric", "scale"])
+def test_confidence_of_a_prediction_is_no_b_factor(
+    structure, folder, tmp_path, said_by
+):
+    """97 residues of pLDDT 95, but for the last 17 of 45."""
+    structure.info["_exptl.method"] = ""
+    structure.info["_struct.title"] = "ESMFOLD V1 PREDICTION" * (said_by == "title")
+    structure.resolution = 0.0
+    unit = 0.01 if said_by == "scale" else 1.0
+    for k, residue in enumerate(structure[0][0]):
+        for atom in residue:
+            atom.b_iso = unit * (95.0 if k < 80 else 45.0)
+    name = "AF-P23370-F1-model_v4.pdb" if said_by in ("name", "scale") else "a.pdb"
+    if said_by == "metric":
+        document = structure.make_mmcif_document()
+        category = {"id": ["1"], "name": ["pLDDT"], "mode": ["local"]}
+        document[0].set_mmcif_category("_ma_qa_metric", category)
+        document.write_file(str(folder / "a.cif"))
+    else:
+        structure.write_pdb(str(folder / name))
+    prepare_folder(folder, tmp_path / "out")
+    (entry,) = read_shard(tmp_path / "out" / "train.npz")
+    assert entry.method == "PREDICTED"
+    assert not entry.bfactor[:80].any()
+    data = prepare_split([tmp_path / "out" / "train.npz"], tmp_path / "p")
+    assert data.known[:78].any(-1).all()
+    assert not data.known[80:].any()
+
+
+def test_b_factors_of_an_x_ray_entry_stay(structure, folder, tmp_path):
+    """An X-ray entry that was solved with a prediction is no prediction."""
+    structure.info["_struct.title"] = "SOLVED WITH AN ALPHAFOLD MODEL"
+    structure[0][0][3][0].b_iso = 80.0
+    path = write_cif(structure, folder / "a.cif")
+    raw = read_structure(path)
+    assert raw.method == "X-RAY"
+    assert raw.bfactor.max() == 80.0
+
+
+def test_a_split_without_a_torsion_is_refused(structure, folder, tmp_path):
+    for atom in (atom for residue in structure[0][0] for atom in residue):
+        atom.b_iso = 90.0
+    write_cif(structure, folder / "a.cif")
+    prepare_folder(folder, tmp_path / "out")
+    with pytest.raises(DataError, match="no torsion to learn in .*60 and more"):
+        prepare_split([tmp_path / "out" / "train.npz"], tmp_path / "p")
 
 
 def test_an_old_set_stays_until_the_new_one_is_written(structure, folder, monkeypatch):
