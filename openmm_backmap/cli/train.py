@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from openmm_backmap.cli.arguments import positive_number
 from openmm_backmap.paths import make_folder
 
 __all__ = ["add_parser", "run"]
@@ -36,7 +37,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="cpu", help="auto, cpu, cuda, cuda:1, ... (default: cpu)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch")
+    parser.add_argument(
+        "--threads", type=positive_number, metavar="N", help="threads of torch"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run, parser=parser)
 
@@ -61,15 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from openmm_backmap.artifact import choose_device
     from openmm_backmap.training.logs import plot_learning_curve
     from openmm_backmap.training.loop import train
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    device = choose_device(arguments.device)
     first = os.environ.get("RANK", "0") == "0"
     shown = first and not arguments.quiet and sys.stderr.isatty()
     with _Progress(shown) as progress:
-        checkpoint = train(config, arguments.output, arguments.device, progress.report)
+        checkpoint = train(config, arguments.output, device, progress.report)
     if first:
         plot_learning_curve(arguments.output)
         print(checkpoint)

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 __all__ = [
+    "MAX_NEIGHBORS",
     "DataConfig",
     "DistillConfig",
     "LogConfig",
@@ -12,6 +13,9 @@ __all__ = [
     "TrainingConfig",
     "VAEConfig",
 ]
+
+MAX_NEIGHBORS = 24
+"""Nearest CAs that a prepared split holds of each residue."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class DataConfig:
     n_residues : int
         Residues of a batch.
     n_neighbors : int
-        Nearest CAs K told to the network.
+        Nearest CAs K told to the network, 1 to 24.
     noise_max : float
         Largest CA noise in nm a coordinate.
     noise_share : float

@@ -18,12 +18,12 @@ import torch
 from openmm_backmap.builder.extract import torsions_from_atoms
 from openmm_backmap.errors import DataError
 from openmm_backmap.geometry.neighbors import find_neighbors
+from openmm_backmap.training.config import MAX_NEIGHBORS
 from openmm_backmap.training.shards import ShardEntry, read_shard
 
 __all__ = ["N_TARGETS", "PreparedSet", "load_prepared", "prepare_split"]
 
 PREPARED_VERSION = 3
-N_NEIGHBORS = 24
 NEIGHBOR_CUTOFF = 2.0
 MAX_BFACTOR = 60.0
 MAX_PEPTIDE_BOND = 0.20
@@ -40,7 +40,7 @@ _ARRAYS = {
     "known": (np.bool_, (N_TARGETS,)),
     "end_known": (np.bool_, (3,)),
     "is_cis": (np.bool_, ()),
-    "neighbor": (np.int16, (N_NEIGHBORS,)),
+    "neighbor": (np.int16, (MAX_NEIGHBORS,)),
 }
 
 
@@ -147,8 +147,8 @@ def _prepare_entry(entry: ShardEntry) -> dict[str, np.ndarray]:
     end_known = found.end_known & torch.isfinite(found.end_torsion)
     target = torch.nan_to_num(target, 0.0, 0.0, 0.0)
     ca = entry.positions[:, :, 1]
-    k = min(N_NEIGHBORS, max(n - 1, 1))
-    neighbor = np.full((n_frames, n, N_NEIGHBORS), -1, np.int16)
+    k = min(MAX_NEIGHBORS, max(n - 1, 1))
+    neighbor = np.full((n_frames, n, MAX_NEIGHBORS), -1, np.int16)
     neighbor[:, :, :k] = find_neighbors(ca, k, NEIGHBOR_CUTOFF)
     flat = n_frames * n
     return {
@@ -159,7 +159,7 @@ def _prepare_entry(entry: ShardEntry) -> dict[str, np.ndarray]:
         "known": known.reshape(flat, N_TARGETS).numpy(),
         "end_known": end_known.reshape(flat, 3).numpy(),
         "is_cis": (found.is_cis & unit).reshape(flat).numpy(),
-        "neighbor": neighbor.reshape(flat, N_NEIGHBORS),
+        "neighbor": neighbor.reshape(flat, MAX_NEIGHBORS),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openmm_backmap.artifact.packaged import check_one_meaning, list_models
 from openmm_backmap.errors import DataError
+from openmm_backmap.training.check_config import check_ranges
 from openmm_backmap.training.config import ModelConfig, TrainingConfig, VAEConfig
 
 __all__ = ["config_from_dict", "load_config", "without_folders"]
@@ -70,6 +71,7 @@ def config_from_dict(values: dict, where: str = "configuration") -> TrainingConf
         If a key is unknown, of the wrong type or out of range.
     """
     config = typing.cast(TrainingConfig, _fill(TrainingConfig, values, where))
+    check_ranges(config, where)
     optimizer = config.optimizer
     if (optimizer.total_steps > 0) == (optimizer.total_seconds > 0):
         raise DataError(
@@ -172,7 +174,7 @@ def load_config(path: Path | str) -> TrainingConfig:
     path = Path(path)
     try:
         values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"configuration {path} cannot be read: {error}") from error
     config = config_from_dict(values, str(path))
     base = path.resolve().parent

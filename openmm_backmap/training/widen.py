@@ -134,6 +134,11 @@ def load_start(network: CANetwork, model: ModelConfig) -> None:
             state = load_checkpoint(Path(run))
             earlier = config_from_dict(state["config"], f"configuration of {run}").model
             weights = {**state["network"], **state["average"]["shadow"]}
+            if earlier.name != "ca":
+                raise DataError(
+                    f"[model] start: {run} is a run of {earlier.name!r}, wanted one "
+                    "of 'ca'"
+                )
         else:
             weights, earlier = read_model_weights(path)
         states.append(widen_state(weights, earlier, model))

@@ -74,6 +74,16 @@ def test_a_wrong_key_is_one_line_on_stderr(
     assert not (folder / "run").exists()
 
 
+@pytest.mark.parametrize("device", ["foo", "cuda:77"])
+def test_an_unknown_device_is_named(
+    device: str, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "c.toml").write_text(CONFIG.format(steps=2))
+    words = ["train", str(folder / "c.toml"), "-o", str(folder / "run")]
+    assert main([*words, "--device", device]) == 1
+    assert f"device '{device}'" in capsys.readouterr().err
+
+
 def test_the_shipped_recipe_is_a_valid_configuration() -> None:
     root = Path(__file__).resolve().parents[2]
     first = load_config(root / "examples" / "train_ca.toml").model
