@@ -18,6 +18,11 @@ _KEYS = (
     "ca_delta off_lo off_hi"
 ).split()
 
+_WHOLE = (
+    "entry_n_models entry_first_res entry_first_chain chain_first_res "
+    "chain_cluster40 aatype atom_mask bfactor ca_delta off_lo off_hi"
+).split()
+
 
 @dataclass(frozen=True, eq=False)
 class ShardEntry:
@@ -101,16 +106,14 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             f"shard {path} lacks the arrays {', '.join(missing)}: it is not in "
             "the training form; prepare it again"
         )
-    n = len(arrays["aatype"])
     if len(arrays["entry_id"]) == 0:
         raise DataError(f"shard {path} has no entries: the split is empty")
-    if n != arrays["entry_first_res"][-1] or n != arrays["chain_first_res"][-1]:
-        raise DataError(
-            f"shard {path} is inconsistent: {n} residues, but the entries end at "
-            f"{arrays['entry_first_res'][-1]}; copy or prepare it again"
-        )
-    if n and int(arrays["aatype"].max()) >= N_TYPES:
-        bad = int(np.argmax(arrays["aatype"] >= N_TYPES))
+    fault = _find_fault(arrays)
+    if fault:
+        raise DataError(f"shard {path} is inconsistent: {fault}; prepare it again")
+    wrong = (arrays["aatype"] < 0) | (arrays["aatype"] >= N_TYPES)
+    if wrong.any():
+        bad = int(np.argmax(wrong))
         entry = int(np.searchsorted(arrays["entry_first_res"], bad, "right")) - 1
         raise DataError(
             f"shard {path}, entry {arrays['entry_id'][entry]}: residue {bad} has "
@@ -118,6 +121,40 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             "order ARNDCQEGHILKMFPSTWYV"
         )
     return arrays
+
+
+def _find_fault(z: dict[str, np.ndarray]) -> str:
+    """What arrays say against one another, "" if nothing."""
+    for key in _WHOLE:
+        if z[key].dtype.kind not in "iu":
+            return f"{key} holds {z[key].dtype}, wanted whole numbers"
+    if z["entry_resolution"].dtype.kind not in "iuf":
+        return f"entry_resolution holds {z['entry_resolution'].dtype}, wanted numbers"
+    n, n_entries = len(z["aatype"]), len(z["entry_id"])
+    n_chains = len(z["chain_first_res"]) - 1
+    sizes = {
+        "atom_mask": n, "chain_cluster40": n_chains, "off_hi": len(z["off_lo"]),
+        "entry_method": n_entries, "entry_resolution": n_entries,
+        "entry_n_models": n_entries, "entry_first_res": n_entries + 1,
+        "entry_first_chain": n_entries + 1,
+    }  # fmt: skip
+    for key, size in sizes.items():
+        if len(z[key]) != size:
+            return f"{key} is of length {len(z[key])}, wanted {size}"
+    ends = {"entry_first_res": n, "chain_first_res": n, "entry_first_chain": n_chains}
+    for key, last in ends.items():
+        first = z[key].astype(np.int64)
+        if first[0] != 0 or first[-1] != last or (np.diff(first) < 0).any():
+            return f"{key} does not rise from 0 to {last}, it ends at {first[-1]}"
+    if not np.array_equal(
+        z["chain_first_res"][z["entry_first_chain"]], z["entry_first_res"]
+    ):
+        return "entries and chains begin at different residues"
+    if z["entry_n_models"].min() < 1:
+        return "an entry has no model (entry_n_models)"
+    if not (z["atom_mask"] & 2).all():
+        return f"residue {int(np.argmin(z['atom_mask'] & 2))} has no CA (atom_mask)"
+    return ""
 
 
 def read_shard(path: Path | str) -> Iterator[ShardEntry]:

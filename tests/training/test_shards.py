@@ -51,6 +51,34 @@ def test_a_shard_with_too_few_coordinates_is_refused(data_folder: Path) -> None:
         list(read_shard(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("aatype", lambda a: a.astype(np.float64) * np.nan, "aatype holds float64"),
+        ("ca_delta", lambda a: a * np.nan, "ca_delta holds float64, wanted whole"),
+        ("off_lo", lambda a: a[:-5], "off_hi is of length"),
+        ("atom_mask", lambda a: a[:-4], "atom_mask is of length 116, wanted 120"),
+        ("atom_mask", lambda a: a & ~np.uint16(2), "residue 0 has no CA"),
+        ("chain_cluster40", lambda a: a[:1], "chain_cluster40 is of length 1, want"),
+        ("entry_n_models", lambda a: a * 0, "an entry has no model"),
+        ("entry_first_chain", lambda a: a[:-1], "entry_first_chain is of length 3"),
+        ("entry_first_res", lambda a: a[[0, 2, 1, 3]], "entry_first_res does not rise"),
+        ("chain_first_res", lambda a: a - [0, 5000, 0, 0], "chain_first_res does not"),
+        ("chain_first_res", lambda a: a - [0, 1, 0, 0], "begin at different residues"),
+        ("entry_resolution", lambda a: a.astype(str), "entry_resolution holds <U"),
+    ],
+)
+def test_arrays_that_contradict_one_another_are_named(
+    data_folder: Path, name: str, change: Callable, message: str
+) -> None:
+    path = data_folder / "train_0.npz"
+    with np.load(path) as archive:
+        array = archive[name]
+    rewrite(path, **{name: change(array)})
+    with pytest.raises(DataError, match=f"train_0.npz is inconsistent: .*{message}"):
+        list(read_shard(path))
+
+
 def test_an_unknown_residue_is_named(data_folder: Path) -> None:
     path = data_folder / "train_0.npz"
     with np.load(path) as archive:
@@ -58,6 +86,11 @@ def test_an_unknown_residue_is_named(data_folder: Path) -> None:
     kinds[45] = 21
     rewrite(path, aatype=kinds)
     with pytest.raises(DataError, match="entry piece20: residue 45 has the unknown"):
+        next(read_shard(path))
+    kinds = kinds.astype(np.int8)
+    kinds[45] = -1
+    rewrite(path, aatype=kinds)
+    with pytest.raises(DataError, match="residue 45 has the unknown type -1"):
         next(read_shard(path))
 
 
