@@ -227,7 +227,7 @@ def prepare_sources(
     Raises
     ------
     DataError
-        If no file is good enough.
+        If no file is good enough, or a split is unknown.
     InputError
         If the folder cannot be written to.
     OutputExistsError
@@ -240,6 +240,12 @@ def prepare_sources(
         raise OutputExistsError(
             f"{output} holds shards already ({present[0].name}, ...): choose another "
             "folder or give --overwrite"
+        )
+    unknown = set((splits or {}).values()) - {"train", "val", "test"}
+    if unknown:
+        raise DataError(
+            f"split {min(unknown)!r} is unknown: wanted train, val or test, or no "
+            "splits at all"
         )
     make_folder(output)
     entries, hashes, rejected = [], [], []

@@ -28,6 +28,7 @@ MIRROR = "https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF"
 PACKAGED_LIST = Path(__file__).resolve().parent.parent / "data" / "wwpdb_entries.tsv.gz"
 """wwPDB entries of the training set, their splits and chains."""
 
+_SPLITS = ("", "train", "val", "test")
 _COLUMNS = ("pdb_id", "split", "method", "resolution", "chains")
 
 
@@ -68,7 +69,8 @@ def read_entry_list(path: Path | str) -> list[ListedEntry]:
     Raises
     ------
     DataError
-        If the file has no such column or no id, or an id has two splits.
+        If the file has no such column or no id, or an id has two splits or an
+        unknown one.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -85,6 +87,11 @@ def read_entry_list(path: Path | str) -> list[ListedEntry]:
         if len(name) != 4 or not name.isalnum() or not name[0].isdigit():
             continue
         split = (row.get("split") or "").strip()
+        if split not in _SPLITS:
+            raise DataError(
+                f"{path}: {name} is in the split {split!r}, wanted train, val, test or "
+                "nothing"
+            )
         if found.setdefault(name, split) != split:
             raise DataError(
                 f"{path}: {name} is in the splits {found[name]} and {split}; an entry "

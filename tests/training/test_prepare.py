@@ -441,6 +441,14 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path):
         download_entries([ListedEntry("1abc", "")], tmp_path, mirror=address)
 
 
+def test_an_unknown_split_is_refused(structure, folder, tmp_path):
+    write_cif(structure, folder / "a.cif")
+    splits = {"1ris": "validation"}
+    with pytest.raises(DataError, match="'validation' is unknown: wanted train, val"):
+        prepare_sources(find_sources(folder), tmp_path / "out", splits=splits)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_empty_folder_and_bad_lists_are_errors(folder, tmp_path):
     with pytest.raises(DataError, match="no file to prepare"):
         find_sources(folder)
@@ -452,6 +460,9 @@ def test_an_empty_folder_and_bad_lists_are_errors(folder, tmp_path):
         read_entry_list(table)
     table.write_text("pdb_id\tsplit\n1abc\ttrain\n1ABC\ttest\n")
     with pytest.raises(DataError, match="belongs to one"):
+        read_entry_list(table)
+    table.write_text("pdb_id\tsplit\n1abc\tvalidation\n")
+    with pytest.raises(DataError, match="split 'validation', wanted train"):
         read_entry_list(table)
     (folder / "a.pdb").write_text("END\n")
     with pytest.raises(DataError, match="none of 1 files is good enough"):
