@@ -50,7 +50,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "-m", "--model", type=split_commas, default=[], metavar="A,B",
-        help="packaged models (see `info`) or model files, with commas between",
+        help="packaged models (see `info`) or model files, with commas between; a file "
+        "is called by its name without the suffix",
     )  # fmt: skip
     add(
         "--peers", type=split_commas, default=[], metavar="pulchra,cgback",
@@ -169,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _load_models(arguments: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
     """Load what is to be measured; predictors, and what is known of them."""
-    from openmm_backmap.artifact import load_engine
+    from openmm_backmap.artifact import list_models, load_engine
     from openmm_backmap.benchmark.evaluate_predict import EnginePredictor
     from openmm_backmap.benchmark.peers import PeerPredictor, find_peer
 
@@ -178,7 +179,7 @@ def _load_models(arguments: argparse.Namespace) -> tuple[list[Any], dict[str, An
     for model in arguments.model:
         engine = load_engine(model, arguments.device)
         metadata = engine.metadata
-        name = metadata.name if metadata.name not in about else Path(model).stem
+        name = model if model in list_models() else Path(model).stem
         if name in about:
             raise InputError(f"two models are called {name!r}: rename one of the files")
         predictors.append(EnginePredictor(name, engine, arguments.seed))

@@ -1,11 +1,12 @@
 """Evaluation of models whose figures are known, and of the table model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from openmm_backmap.artifact import load_engine
+from openmm_backmap.artifact import find_model, load_engine
 from openmm_backmap.benchmark.evaluate import (
     EvaluationSettings,
     evaluate_entry,
@@ -37,6 +38,7 @@ from openmm_backmap.cli.main import main
 from openmm_backmap.errors import BackmapError, DataError, InputError
 from openmm_backmap.metrics import compute_chi_accuracy
 from openmm_backmap.residues.names import CODES
+from openmm_backmap.training.shards import ShardEntry, write_shard
 
 ASKED = {"split": "val", "n_samples": 0}
 
@@ -408,6 +410,27 @@ def test_command_writes_a_report(shared, table, tmp_path, capsys):
     assert "heavy RMSD" in capsys.readouterr().out
     report = json.loads((tmp_path / "evaluation.json").read_text())
     assert report["models"]["table"]["groups"]["xray"]["n_entries"] == 1
+
+
+def test_files_are_called_by_their_names(protein, tmp_path, capsys):
+    n = protein.n_residues
+    entry = ShardEntry(
+        "1ris", "X-RAY", 2.0, protein.residue_type, np.zeros(n, np.int64),
+        np.array([1]), protein.positions, protein.mask,
+        np.zeros((n, 14), np.float32),
+    )  # fmt: skip
+    write_shard(tmp_path / "data" / "val.npz", [entry], "val")
+    shutil.copy(find_model("table"), tmp_path / "mine.pt")
+    models = f"{tmp_path / 'mine.pt'},table"
+    words = ["evaluate", "-m", models, "--data", str(tmp_path / "data"), "-q"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert list(report["models"]) == ["mine", "table"]
+    capsys.readouterr()
+    (tmp_path / "mine.pt").rename(tmp_path / "table.pt")
+    words[2] = models.replace("mine", "table")
+    assert main(words) == 1
+    assert "two models are called 'table'" in capsys.readouterr().err
 
 
 def test_command_says_what_is_missing(shared, capsys):
