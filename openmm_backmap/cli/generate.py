@@ -1,11 +1,13 @@
 """``openmm-backmap generate``: all-atom frames of disordered peptides."""
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
 from openmm_backmap.cli.arguments import natural_number, positive_number
 from openmm_backmap.cli.progress import FrameProgress
+from openmm_backmap.errors import BackmapWarning
 
 __all__ = ["add_parser", "run"]
 
@@ -34,7 +36,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     add("-n", "--n-sequences", type=positive_number, default=150, metavar="N",
         help="sequences in all (default: 150)")  # fmt: skip
     add("--frames", type=positive_number, default=8, metavar="N",
-        help="frames of a sequence (default: 8)")  # fmt: skip
+        help="frames of a sequence, rounded up to the same number of each start "
+        "(default: 8)")  # fmt: skip
     add("--starts", type=positive_number, default=4, metavar="N",
         help="independent starts of a sequence (default: 4)")  # fmt: skip
     add("--seed", type=natural_number, default=0)
@@ -105,6 +108,15 @@ def _generate(arguments: argparse.Namespace) -> None:
     from openmm_backmap.generate.run import GenerationSettings, generate
     from openmm_backmap.generate.simulate import SimulationSettings
 
+    per_start = -(-arguments.frames // arguments.starts)
+    n_frames = per_start * arguments.starts
+    if n_frames != arguments.frames:
+        warnings.warn(
+            f"--frames {arguments.frames} are not shared out evenly by --starts "
+            f"{arguments.starts}: {per_start} of each, {n_frames} of a sequence",
+            BackmapWarning,
+            2,
+        )
     settings = GenerationSettings(
         seed=arguments.seed,
         n_starts=arguments.starts,
@@ -119,7 +131,7 @@ def _generate(arguments: argparse.Namespace) -> None:
             annealing_time=arguments.annealing,
             equilibration_time=arguments.equilibration,
             interval=arguments.interval,
-            frames_per_start=-(-arguments.frames // arguments.starts),
+            frames_per_start=per_start,
         ),
     )
     limit = arguments.time_limit

@@ -259,6 +259,13 @@ def test_a_broken_file_is_named(folder, tmp_path):
         pack(tmp_path)
 
 
+def test_frames_that_starts_do_not_divide_are_said(tmp_path, capsys):
+    words = ["generate", "-n", "1", "--frames", "3", "--starts", "2", "-q"]
+    # nothing is begun, so there is nothing to pack
+    assert main([*words, "--time-limit", "0", "-o", str(tmp_path)]) == 1
+    assert "2 of each, 4 of a sequence" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
