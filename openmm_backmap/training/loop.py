@@ -34,7 +34,11 @@ from openmm_backmap.training.evaluate_loss import evaluate_loss, summarize, zero
 from openmm_backmap.training.extra_data import prepare_data
 from openmm_backmap.training.logs import RunLog
 from openmm_backmap.training.prefetch import prefetch
-from openmm_backmap.training.process import join_processes, keep_torch_state
+from openmm_backmap.training.process import (
+    join_processes,
+    keep_torch_state,
+    own_modes,
+)
 from openmm_backmap.training.reconstruct import score_entry, summarize_scores
 from openmm_backmap.training.resume import check_resumed, list_data_hashes
 from openmm_backmap.training.run_lock import lock_run
@@ -180,7 +184,7 @@ class Trainer:
             compared in space.
         """
         log, step = self.config.log, self.step_module
-        with self.average.applied():
+        with own_modes(self.device), self.average.applied():
             values = evaluate_loss(
                 step, self.val_data, self.config, log.validation_batches
             )
@@ -228,8 +232,9 @@ class Trainer:
         self.step_module.train()
         self.step_module.set_progress(self.progress())
         self.optimizer.zero_grad(set_to_none=True)
-        loss, stats = self.model(*arguments)
-        loss.backward()
+        with own_modes(self.device):
+            loss, stats = self.model(*arguments)
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(self.step_module.parameters(), o.clip)
         value = float(loss.detach())
         if np.isfinite(value) and bool(torch.isfinite(norm)):

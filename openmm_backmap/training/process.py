@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from openmm_backmap.artifact.engine import choose_device
 
-__all__ = ["join_processes", "keep_torch_state"]
+__all__ = ["join_processes", "keep_torch_state", "own_modes"]
 
 
 @contextmanager
@@ -65,10 +65,34 @@ def keep_torch_state(device: torch.device) -> Iterator[None]:
     # denormal activations would slow CPU products many times
     torch.set_flush_denormal(True)
     try:
-        with torch.random.fork_rng(devices):
+        # weights made in inference mode could not be trained
+        with torch.random.fork_rng(devices), torch.inference_mode(False):
             yield
     finally:
         torch.set_flush_denormal(was_flushing)
+
+
+@contextmanager
+def own_modes(device: torch.device) -> Iterator[None]:
+    """Have gradients, and no autocast but what is asked for inside.
+
+    Parameters
+    ----------
+    device : torch.device
+        Whose autocast is meant.
+
+    Yields
+    ------
+    None
+        Control.
+    """
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        try:
+            yield
+        finally:
+            # inside of an autocast of the caller's, casts of the weights would
+            # outlive the step
+            torch.clear_autocast_cache()
 
 
 def _flushes_denormals() -> bool:

@@ -105,5 +105,6 @@ class VAELossStep(LossStep):
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and (3, 16) sums, counts and hits of heads and terms."""
-        loss, total, count, hit = self.loss(self.network, *batch, self.progress)
+        with torch.autocast(batch[0].device.type, enabled=False):
+            loss, total, count, hit = self.loss(self.network, *batch, self.progress)
         return loss, torch.stack((total, count, hit))

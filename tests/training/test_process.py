@@ -1,6 +1,8 @@
 """A training run leaves its process as it was, and says at once what is missing."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ import torch.distributed as dist
 
 from openmm_backmap.cli.main import main
 from openmm_backmap.errors import ModelError
+from openmm_backmap.training.checkpoint import load_checkpoint
 from openmm_backmap.training.config import TrainingConfig
-from openmm_backmap.training.loop import train
+from openmm_backmap.training.logs import read_log
+from openmm_backmap.training.loop import Trainer, train
+from openmm_backmap.training.read_config import config_from_dict
 
 
 @pytest.mark.parametrize("was_flushing", [False, True])
@@ -28,6 +33,43 @@ def test_random_numbers_and_denormals_are_given_back(
         assert (float(tiny * 1.0) == 0.0) is was_flushing
     finally:
         torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("name", ["ca", "vae"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        partial(torch.autocast, "cpu", torch.bfloat16),
+    ],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_modes_of_the_caller_change_nothing(
+    make_config: Callable[..., TrainingConfig],
+    tmp_path: Path,
+    name: str,
+    mode: Callable[[], AbstractContextManager],
+) -> None:
+    values = make_config(total_steps=2).to_dict()
+    values["model"]["name"] = name
+    config = config_from_dict(values)
+    expected = load_checkpoint(train(config, tmp_path / "a").parent)
+    with mode():
+        found = load_checkpoint(train(config, tmp_path / "b").parent)
+    for key, value in expected["network"].items():
+        assert torch.equal(value, found["network"][key]), key
+    logs = [read_log(tmp_path / run / "validation.csv") for run in "ab"]
+    assert logs[0][-1]["loss"] == logs[1][-1]["loss"]
+
+
+def test_casts_do_not_outlive_a_step_inside_of_autocast(
+    make_config: Callable[..., TrainingConfig], tmp_path: Path
+) -> None:
+    config = make_config(total_steps=3, precision="bfloat16")
+    losses = Trainer(config, tmp_path / "a").run()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Trainer(config, tmp_path / "b").run() == losses
 
 
 def test_a_process_group_of_the_caller_is_kept(
