@@ -2,18 +2,21 @@
 
 import argparse
 import importlib.metadata
+import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openmm_backmap._version import __version__
 from openmm_backmap.cli.arguments import parse_sequence
+from openmm_backmap.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["add_parser", "run"]
 
+_CHECKPOINT = "checkpoint.pt"
 _LIBRARIES = ("openmm", "torch", "e3nn", "mdtraj", "numpy", "scipy", "pdbfixer")
 
 
@@ -31,10 +34,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "info",
         parents=[common],
         help="show models, versions and devices, or what a file is understood as",
-        description="Show models, versions and devices; or, given a topology or a "
-        "model file, what it is understood as.",
+        description="Show models, versions and devices; or, given a topology, a "
+        "model file or a run folder, what it is understood as.",
     )
-    parser.add_argument("file", nargs="?", help="a topology or a model (.pt)")
+    parser.add_argument(
+        "file", nargs="?", help="a topology, a model (.pt) or a run folder"
+    )
     parser.add_argument("--mapping", help="what the beads are (default: CA)")
     parser.add_argument(
         "--sequence",
@@ -65,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         _show_versions(console)
         _show_models(console)
         _show_devices(console)
+    elif Path(arguments.file).is_dir() or Path(arguments.file).name == _CHECKPOINT:
+        _show_run(console, Path(arguments.file))
     elif Path(arguments.file).suffix == ".pt":
         _show_model_file(console, Path(arguments.file))
     else:
@@ -126,6 +133,20 @@ def _show_model_file(console: "Console", path: Path) -> None:
     from openmm_backmap.artifact import load_engine
 
     console.print(load_engine(path, "cpu").metadata.to_json(), soft_wrap=True)
+
+
+def _show_run(console: "Console", path: Path) -> None:
+    """Print how far a training run is, and its configuration."""
+    if path.is_dir() and not (path / _CHECKPOINT).exists():
+        raise InputError(
+            f"{path} is a folder without {_CHECKPOINT}: give a topology, a model file "
+            "(.pt) or the folder of a training run"
+        )
+    from openmm_backmap.training.export import load_run_info
+
+    config, told = load_run_info(path)
+    text = json.dumps({**told, "config": config.to_dict()}, indent=2)
+    console.print(text, soft_wrap=True)
 
 
 def _show_topology(console: "Console", arguments: argparse.Namespace) -> None:

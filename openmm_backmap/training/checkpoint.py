@@ -7,7 +7,7 @@ import torch
 
 from openmm_backmap.errors import DataError
 
-__all__ = ["CHECKPOINT_NAME", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CHECKPOINT_NAME", "describe_kept", "load_checkpoint", "save_checkpoint"]
 
 CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_VERSION = 1
@@ -33,6 +33,24 @@ def save_checkpoint(folder: Path, state: dict) -> Path:
     torch.save({"version": CHECKPOINT_VERSION, **state}, partial)
     os.replace(partial, path)
     return path
+
+
+def describe_kept(folder: Path) -> str:
+    """Say what is left of a run that has come to nothing.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The run.
+
+    Returns
+    -------
+    str
+        Whether there is a checkpoint.
+    """
+    if (folder / CHECKPOINT_NAME).exists():
+        return f"the last good checkpoint in {folder} is kept"
+    return f"{folder} holds no checkpoint yet"
 
 
 def load_checkpoint(folder: Path | str) -> dict:

@@ -149,7 +149,17 @@ def load_run_info(run: Path | str) -> tuple[TrainingConfig, dict[str, Any]]:
     info : dict
         ``steps``, ``residues`` (seen in training), ``seconds``,
         ``data_hash`` and ``data_hashes``, of the last data and of all.
+
+    Raises
+    ------
+    DataError
+        If there is no checkpoint, it is broken, or it is a model file.
     """
+    if not Path(run).is_dir() and find_model_file(run) is not None:
+        raise DataError(
+            f"{run} is a model file, wanted a training run; --refresh writes a model "
+            "file anew"
+        )
     state = load_checkpoint(run)
     info = {
         "steps": state["step"],

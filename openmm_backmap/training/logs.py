@@ -24,6 +24,11 @@ class RunLog:
         A resumed run continues after this step: later rows of the file were
         written by steps that are taken again, and go. If None, the file
         starts anew.
+
+    Attributes
+    ----------
+    last_step : int or None
+        Of the last row; None if there is none.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class RunLog:
         if last_step is not None and self.path.exists():
             rows = [r for r in read_log(self.path) if int(r["step"]) <= last_step]
         self._columns = list(rows[0]) if rows else None
+        self.last_step = int(rows[-1]["step"]) if rows else None
         with self.path.open("w", newline="") as file:
             if self._columns:
                 writer = csv.DictWriter(file, self._columns)
@@ -61,6 +67,7 @@ class RunLog:
         values : dict of str to float
             The same names in every row of a file.
         """
+        self.last_step = step
         row = {"step": step, **{k: f"{v:.6g}" for k, v in values.items()}}
         if self._columns is not None and set(row) - set(self._columns):
             self._widen(list(row))

@@ -25,6 +25,7 @@ from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.training.batches import BatchSampler
 from openmm_backmap.training.checkpoint import (
     CHECKPOINT_NAME,
+    describe_kept,
     load_checkpoint,
     save_checkpoint,
 )
@@ -150,8 +151,7 @@ class Trainer:
         change = check_resumed(state, self.config, data_hash, str(self.folder))
         if change and self.rank == 0:
             warnings.warn(change, BackmapWarning, 3)
-        seen = list_data_hashes(state)
-        self.data_hashes = seen + [data_hash] * (data_hash != seen[-1])
+        self.data_hashes = list_data_hashes(state, data_hash)
         self.step_module.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         o = self.config.optimizer
@@ -300,8 +300,8 @@ class Trainer:
             if bad >= MAX_BAD_STEPS:
                 raise DataError(
                     f"the loss is not finite since step {self.step - bad}: training "
-                    f"has diverged; the last good checkpoint in {self.folder} is "
-                    "kept, lower optimizer.learning_rate and start it again"
+                    f"has diverged; {describe_kept(self.folder)}, lower "
+                    "optimizer.learning_rate and start it again"
                 )
             sums += stats.cpu().double()
             since_log += 1
@@ -323,7 +323,8 @@ class Trainer:
         if first:
             if not bad:
                 self.save()
-            logs[1].write(self.step, {**self._position(), **self.validate()})
+            if logs[1].last_step != self.step:
+                logs[1].write(self.step, {**self._position(), **self.validate()})
             for log in logs:
                 log.close()
         return losses

@@ -13,13 +13,15 @@ _FREE = {"folder", "prepared", "extra", "total_steps", "total_seconds", "compile
 """Keys that say where data lie, how long to train, or how fast."""
 
 
-def list_data_hashes(state: dict[str, Any]) -> list[str]:
+def list_data_hashes(state: dict[str, Any], newest: str = "") -> list[str]:
     """List the data a run has seen.
 
     Parameters
     ----------
     state : dict
         Of a checkpoint.
+    newest : str
+        Of the data that it goes on with. "" = of those of the checkpoint.
 
     Returns
     -------
@@ -27,7 +29,8 @@ def list_data_hashes(state: dict[str, Any]) -> list[str]:
         Hashes in the order in which the data came; the last one is the newest.
     """
     # a checkpoint of an earlier release knows the last one only
-    return list(state.get("data_hashes", [state["data_hash"]]))
+    seen = list(state.get("data_hashes", [state["data_hash"]]))
+    return [*seen, newest] if newest not in ("", seen[-1]) else seen
 
 
 def check_resumed(

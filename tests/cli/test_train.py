@@ -1,5 +1,6 @@
 """``openmm-backmap train`` as a user runs it."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,19 @@ def test_the_same_command_goes_on_with_a_run(
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
     assert (run / "learning_curve.png").stat().st_size > 1000
     assert list((run / "tensorboard").rglob("events.*"))
+
+
+def test_info_tells_of_a_run(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", str(folder)]) == 1
+    assert "is a folder without checkpoint.pt" in capsys.readouterr().err
+    (folder / "c.toml").write_text(CONFIG.format(steps=2))
+    assert main(["train", str(folder / "c.toml"), "-o", str(folder / "run")]) == 0
+    capsys.readouterr()
+    for path in (folder / "run", folder / "run" / "checkpoint.pt"):
+        assert main(["info", str(path)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["steps"] == 2
+        assert told["config"]["model"]["width"] == 32
 
 
 def test_a_wrong_key_is_one_line_on_stderr(

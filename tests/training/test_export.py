@@ -132,6 +132,12 @@ def test_a_run_called_like_a_packaged_model_is_the_one_exported(
     assert load_config(path).model.distill.teachers == ("ca",)
 
 
+def test_a_model_file_is_no_run(tmp_path: Path) -> None:
+    for source in ("ca", find_model("ca")):
+        with pytest.raises(DataError, match="is a model file.*--refresh"):
+            make_ca_model(source)
+
+
 def test_networks_of_other_models_are_not_read_back() -> None:
     with pytest.raises(DataError, match="only a network of 'ca'"):
         load_network("vae")

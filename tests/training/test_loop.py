@@ -70,6 +70,8 @@ def test_a_finished_run_takes_no_more_steps(
     config = make_config(total_steps=2)
     train(config, tmp_path / "run")
     assert Trainer(config, tmp_path / "run").run() == []
+    rows = read_log(tmp_path / "run" / "validation.csv")
+    assert [row["step"] for row in rows] == ["2"]
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(
@@ -82,6 +84,11 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(
         trainer.step_module.network.cis.weight.fill_(float("nan"))
     with pytest.raises(DataError, match="not finite since step 3.*has diverged"):
         trainer.run()
+    fresh = Trainer(make_config(total_steps=50), tmp_path / "fresh")
+    with torch.no_grad():
+        fresh.step_module.network.cis.weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="diverged; .*fresh holds no checkpoint yet"):
+        fresh.run()
     kept = load_checkpoint(tmp_path / "run")
     assert kept["step"] == good["step"] == 3
     assert all(torch.isfinite(v).all() for v in kept["network"].values())
