@@ -419,7 +419,7 @@ class Backmapper:
         solvent: str = "obc",
         temperature: float = 300.0,
         timestep: float = 0.001,
-        platform: str | None = None,
+        platform: Any = None,
         cutoff: Any = 1.0,
     ) -> Any:
         """Make an all-atom Simulation that starts from a frame.
@@ -438,7 +438,7 @@ class Backmapper:
             In kelvin, for the Langevin thermostat.
         timestep : float or Quantity, optional
             In ps.
-        platform : str, optional
+        platform : str or openmm.Platform, optional
             OpenMM platform.  If None, OpenMM chooses.
         cutoff : float or Quantity or None, optional
             Of all non-bonded forces, in nm, as in `Minimizer`.  If None, all pairs

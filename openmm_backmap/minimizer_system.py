@@ -113,7 +113,7 @@ def create_simulation(
     solvent: str,
     temperature: float,
     timestep: float,
-    platform: str | None,
+    platform: str | openmm.Platform | None,
     cutoff: Any = 1.0,
 ) -> app.Simulation:
     """Make a Simulation of all atoms; see `Backmapper.to_simulation`.
@@ -131,14 +131,24 @@ def create_simulation(
     -------
     openmm.app.Simulation
         Not periodic.
+
+    Raises
+    ------
+    InputError
+        If the platform is unknown, or there are not as many positions as atoms.
     """
+    if np.shape(positions) != (atom_topology.n_atoms, 3):
+        raise InputError(
+            f"a frame of shape {np.shape(positions)} came, wanted "
+            f"({atom_topology.n_atoms}, 3): all atoms of this topology, with hydrogens"
+        )
     system = create_system(atom_topology, solvent=solvent, cutoff=cutoff)
     integrator = openmm.LangevinMiddleIntegrator(
         float(strip_unit(temperature, unit.kelvin)),
         1.0 / unit.picosecond,
         float(strip_unit(timestep, unit.picosecond)),
     )
-    args = [] if platform is None else [openmm.Platform.getPlatform(platform)]
+    args = [] if platform is None else [_find_platforms(platform)[0]]
     topology = atom_topology.with_box(None).topology
     simulation = app.Simulation(topology, system, integrator, *args)
     simulation.context.setPositions(np.asarray(positions, np.float64))
@@ -227,6 +237,22 @@ def make_context(
     InputError
         If the platform is unknown or does not work.
     """
+    reason = ""
+    for chosen in _find_platforms(platform):
+        name = chosen.getName()
+        properties = {"CPU": {"Threads": str(threads)}}.get(name, {})
+        if name in ("CUDA", "HIP", "OpenCL"):
+            properties = {"Precision": "mixed"}
+        integrator = openmm.VerletIntegrator(0.001)
+        try:
+            return openmm.Context(system, integrator, chosen, properties)
+        except openmm.OpenMMException as error:
+            reason = f"{name}: {error}"
+    raise InputError(f"no OpenMM platform works for the minimizer ({reason})")
+
+
+def _find_platforms(platform: str | openmm.Platform | None) -> list[openmm.Platform]:
+    """Platforms to try, the best one first; one, where it was asked for."""
     known = {
         openmm.Platform.getPlatform(k).getName(): openmm.Platform.getPlatform(k)
         for k in range(openmm.Platform.getNumPlatforms())
@@ -236,15 +262,4 @@ def make_context(
         raise InputError(
             f"platform={name!r}: this OpenMM has {', '.join(sorted(known))}"
         )
-    names = [name] if name else [name for name in _PLATFORMS if name in known]
-    reason = ""
-    for name in names:
-        properties = {"CPU": {"Threads": str(threads)}}.get(name, {})
-        if name in ("CUDA", "HIP", "OpenCL"):
-            properties = {"Precision": "mixed"}
-        integrator = openmm.VerletIntegrator(0.001)
-        try:
-            return openmm.Context(system, integrator, known[name], properties)
-        except openmm.OpenMMException as error:
-            reason = f"{name}: {error}"
-    raise InputError(f"no OpenMM platform works for the minimizer ({reason})")
+    return [known[k] for k in ([name] if name else _PLATFORMS) if k in known]

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from dataclasses import replace
 
 import mdtraj
 import numpy as np
@@ -274,6 +275,20 @@ def test_a_frame_becomes_an_all_atom_simulation(ca_backmapper, frames) -> None:
     simulation.step(5)
     energy = simulation.context.getState(getEnergy=True).getPotentialEnergy()
     assert np.isfinite(energy._value)
+
+
+def test_platforms_and_frames_of_a_simulation_are_checked(
+    ca_backmapper, frames
+) -> None:
+    atoms = ca_backmapper.backmap(frames[:1])[0]
+    platform = openmm.Platform.getPlatform("Reference")
+    simulation = ca_backmapper.to_simulation(atoms, solvent="vacuum", platform=platform)
+    assert simulation.context.getPlatform().getName() == "Reference"
+    with pytest.raises(InputError, match="platform='cuda': this OpenMM has CPU"):
+        ca_backmapper.to_simulation(atoms, platform="cuda")
+    fewer = replace(atoms, positions=atoms.positions[:-5])
+    with pytest.raises(InputError, match="all atoms of this topology"):
+        ca_backmapper.to_simulation(fewer)
 
 
 @pytest.mark.parametrize(
