@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from openmm_backmap.geometry.frames import to_local
+
 __all__ = ["superpose"]
 
 
@@ -31,14 +33,14 @@ def superpose(mobile: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, T
     w = weight.unsqueeze(-1)
     center_mobile = (w * mobile).sum(-2, keepdim=True) / total
     center_target = (w * target).sum(-2, keepdim=True) / total
-    covariance = ((mobile - center_mobile) * w).transpose(-1, -2) @ (
-        target - center_target
-    )
+    # no matrix products: TF32, where it is allowed, would round coordinates
+    weighted = ((mobile - center_mobile) * w).unsqueeze(-1)
+    covariance = (weighted * (target - center_target).unsqueeze(-2)).sum(-3)
     u, _, vt = torch.linalg.svd(covariance)
     v = vt.transpose(-1, -2)
-    sign = torch.sign(torch.linalg.det(v @ u.transpose(-1, -2)))
+    sign = torch.sign(torch.linalg.det(v) * torch.linalg.det(u))
     flip = torch.ones_like(covariance[..., 0])
     flip[..., 2] = sign
-    rotation = (v * flip.unsqueeze(-2)) @ u.transpose(-1, -2)
-    translation = center_target - center_mobile @ rotation.transpose(-1, -2)
+    rotation = ((v * flip.unsqueeze(-2)).unsqueeze(-2) * u.unsqueeze(-3)).sum(-1)
+    translation = center_target - to_local(rotation.unsqueeze(-3), center_mobile)
     return rotation, translation.squeeze(-2)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from openmm_backmap.geometry.frames import to_global
 from openmm_backmap.geometry.internal import place_atom
 from openmm_backmap.geometry.vectors import compute_dihedral, normalize
 
@@ -240,8 +241,10 @@ def compute_image_shift(
     base = torch.arange(n_frames, device=ca.device).view(-1, 1, 1) * n
     other = ca.reshape(-1, 3).index_select(0, (near + base).reshape(-1))
     delta = other.view(n_frames, n, k, 3) - ca.unsqueeze(2)
-    part = torch.matmul(delta.view(n_frames, n * k, 3), torch.linalg.inv(vectors))
-    shift = -torch.matmul(torch.round(part), vectors).view(n_frames, n, k, 3)
+    # no matrix products: where TF32 is allowed they round a box to 1e-3
+    vectors = vectors.view(n_frames, 1, 1, 3, 3)
+    part = to_global(torch.linalg.inv(vectors), delta)
+    shift = -to_global(vectors, torch.round(part))
     apart = chain_index[near] != chain_index.view(1, n, 1)
     moves = apart & has_box & (neighbor_index >= 0)
     return shift * moves.unsqueeze(-1).to(shift.dtype)

@@ -8,6 +8,7 @@ the reference is ignored.
 import torch
 from torch import Tensor
 
+from openmm_backmap.geometry.frames import to_local
 from openmm_backmap.geometry.superpose import superpose
 from openmm_backmap.geometry.vectors import compute_distance
 from openmm_backmap.nn.ca_features import same_segment, shift_residues
@@ -73,7 +74,7 @@ def trust_template(
     w = torch.stack(weight, 1).unsqueeze(0).expand(frames, -1, -1)
     w = w.reshape(frames * n, -1)
     rotation, translation = superpose(points, goals, w)
-    moved = torch.matmul(points, rotation.transpose(-1, -2)) + translation.unsqueeze(1)
+    moved = to_local(rotation.unsqueeze(1), points) + translation.unsqueeze(1)
     square = ((moved - goals) ** 2).sum(-1)
     count = w.sum(-1)
     rmsd = torch.sqrt((square * w).sum(-1) / count.clamp(min=1.0))
