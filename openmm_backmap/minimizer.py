@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,6 +107,8 @@ class Minimizer:
         If None, the first of CUDA, HIP, OpenCL, CPU that works.
     threads : int, optional
         Threads of the CPU platform. If None, half of the cores.
+    properties : mapping of str to str, optional
+        Properties of the platform, such as ``{"DeviceIndex": "1"}``.
 
     Raises
     ------
@@ -140,6 +143,7 @@ class Minimizer:
         cutoff: Any = 1.0,
         platform: str | openmm.Platform | None = None,
         threads: int | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         if maxIterations < 0:
             raise InputError(f"maxIterations={maxIterations}: give 0 or more")
@@ -167,7 +171,10 @@ class Minimizer:
         self._system.addForce(self._peptide_restraint)
         self._hands = list_hands(atomTopology)
         self._peptides = list_peptides(atomTopology)
-        self._context = make_context(self._system, platform, self._threads)
+        self._properties = dict(properties or {})
+        self._context = make_context(
+            self._system, platform, self._threads, self._properties
+        )
         self._soft_context: openmm.Context | None = None
         mass = [self._system.getParticleMass(k)._value for k in range(self.n_atoms)]
         self._is_heavy = np.array(mass) > 2.0
@@ -295,8 +302,14 @@ class Minimizer:
         """Push overlapping atoms apart with a repulsion that stays finite."""
         if self._soft_context is None:
             system = soften_system(self._system)
-            platform = self._context.getPlatform()
-            self._soft_context = make_context(system, platform, self._threads)
+            known = self._context.getPlatform()
+            asked = self._properties.items()
+            self._soft_context = make_context(
+                system,
+                known,
+                self._threads,
+                {k: v for k, v in asked if k in known.getPropertyNames()},
+            )
         self._soft_context.setPositions(positions)
         openmm.LocalEnergyMinimizer.minimize(
             self._soft_context, self._tolerance, _SOFT_ITERATIONS, counter

@@ -1,5 +1,6 @@
 """OpenMM Systems and Contexts of all-atom frames."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ SOLVENTS = ("vacuum", "obc", "gbn2")
 _PROTEIN = "amber14/protein.ff14SB.xml"
 _IMPLICIT = {"obc": "implicit/obc2.xml", "gbn2": "implicit/gbn2.xml"}
 _PHOSPHATES = Path(__file__).parent / "data" / "phosphates.xml"
-_PLATFORMS = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+_GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
+_PLATFORMS = (*_GPU_PLATFORMS, "CPU", "Reference")
 _OBC_OFFSET = 0.009  # nm, dielectric offset of GBSAOBCForce
 _SOFT_STRENGTH = 500.0  # kJ/mol at full overlap
 
@@ -214,7 +216,10 @@ def soften_system(system: openmm.System) -> openmm.System:
 
 
 def make_context(
-    system: openmm.System, platform: str | openmm.Platform | None, threads: int
+    system: openmm.System,
+    platform: str | openmm.Platform | None,
+    threads: int,
+    properties: Mapping[str, str] | None = None,
 ) -> openmm.Context:
     """Make a Context on the platform asked for, or on the first that works.
 
@@ -226,6 +231,9 @@ def make_context(
         If None, the first of CUDA, HIP, OpenCL, CPU that works.
     threads : int
         Threads of the CPU platform.
+    properties : mapping of str to str or None
+        Of the platform, such as DeviceIndex. Where OpenMM is to choose it, those
+        that it knows.
 
     Returns
     -------
@@ -240,12 +248,15 @@ def make_context(
     reason = ""
     for chosen in _find_platforms(platform):
         name = chosen.getName()
-        properties = {"CPU": {"Threads": str(threads)}}.get(name, {})
-        if name in ("CUDA", "HIP", "OpenCL"):
-            properties = {"Precision": "mixed"}
+        own = {"CPU": {"Threads": str(threads)}}.get(name, {})
+        if name in _GPU_PLATFORMS:
+            own = {"Precision": "mixed"}
+        asked = dict(properties or {})
+        if platform is None:
+            asked = {k: asked[k] for k in chosen.getPropertyNames() if k in asked}
         integrator = openmm.VerletIntegrator(0.001)
         try:
-            return openmm.Context(system, integrator, chosen, properties)
+            return openmm.Context(system, integrator, chosen, {**own, **asked})
         except openmm.OpenMMException as error:
             reason = f"{name}: {error}"
     raise InputError(f"no OpenMM platform works for the minimizer ({reason})")

@@ -18,6 +18,7 @@ from openmm_backmap.reporter_setup import (
     check_choice,
     check_positive,
     copy_frame,
+    find_gpu,
     make_backmapper,
 )
 from openmm_backmap.reporter_worker import FrameWorker
@@ -55,7 +56,8 @@ class BackmapReporter:
         Name of a packaged model or the path of a model file.  If None, the
         first of "ca" and "table" that is installed.
     device : str, optional
-        Where the model runs: "auto", "cpu", "cuda", "cuda:1", ...
+        Where the model runs: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU where
+        there is one, the simulation's own if that runs on CUDA.
     seed : int, optional
         Seed of the samples.  The same seed and step give the same atoms, but for
         rounding: it depends on how many frames share a pass, and now and then
@@ -65,7 +67,8 @@ class BackmapReporter:
         None, one: the most probable.
     minimize : bool, dict or Minimizer, optional
         Whether frames are minimized too; a dict holds the arguments of
-        `Minimizer`, such as ``{"solvent": "obc"}``.
+        `Minimizer`, such as ``{"solvent": "obc"}``. It runs on the GPU of the
+        simulation, if that has one, unless `platform` or `properties` say otherwise.
     minimizedFile : str or Path, optional
         Where minimized frames go.  If None, "_minimized" is put behind the
         name of `file`.
@@ -351,7 +354,7 @@ class BackmapReporter:
         frame = copy_frame(simulation, state)
         backmapper = make_backmapper(self._settings, simulation, frame)
         self._pipeline = open_pipeline(
-            self._settings, backmapper, simulation.currentStep
+            self._settings, backmapper, simulation.currentStep, find_gpu(simulation)
         )
         if self._background:
             self._worker = FrameWorker(

@@ -21,7 +21,10 @@ __all__ = ["make_minimizer", "open_pipeline"]
 
 
 def open_pipeline(
-    settings: ReporterSettings, backmapper: "Backmapper", step: int
+    settings: ReporterSettings,
+    backmapper: "Backmapper",
+    step: int,
+    gpu: Mapping[str, Any] | None = None,
 ) -> "Pipeline":
     """Open all outputs, or none.
 
@@ -33,6 +36,8 @@ def open_pipeline(
         Ready to run.
     step : int
         Where the simulation stands.
+    gpu : mapping, optional
+        Where the simulation runs, see `reporter_setup.find_gpu`.
 
     Returns
     -------
@@ -45,7 +50,7 @@ def open_pipeline(
 
     topology = backmapper.atom_topology
     minimizer = make_minimizer(
-        settings.minimize, topology, settings.model_options.get("threads")
+        settings.minimize, topology, settings.model_options.get("threads"), gpu
     )
     topology_file = _choose_topology_file(settings, topology)
     # a run that was killed leaves its journal, even an empty one
@@ -171,7 +176,10 @@ def _warn_of_restart(
 
 
 def make_minimizer(
-    minimize: Any, topology: Any, threads: int | None
+    minimize: Any,
+    topology: Any,
+    threads: int | None,
+    gpu: Mapping[str, Any] | None = None,
 ) -> "Minimizer | None":
     """Make a Minimizer from True or its arguments, or check the one given.
 
@@ -183,6 +191,8 @@ def make_minimizer(
         Of the output.
     threads : int or None
         Threads of the CPU platform, unless a dict says otherwise.
+    gpu : mapping, optional
+        Platform and properties, unless a dict says one of them.
 
     Returns
     -------
@@ -193,8 +203,9 @@ def make_minimizer(
 
     if minimize is False or minimize is None:
         return None
+    options = {"threads": threads, **(gpu or {})}
     if minimize is True:
-        return Minimizer(topology, threads=threads)
+        return Minimizer(topology, **options)
     if isinstance(minimize, Mapping):
         known = inspect.signature(Minimizer).parameters
         for name in minimize:
@@ -203,7 +214,9 @@ def make_minimizer(
                     f"minimize: {name!r} is no argument of Minimizer, wanted "
                     f"{', '.join(list(known)[1:])}"
                 )
-        return Minimizer(topology, **{"threads": threads, **minimize})
+        if {"platform", "properties"} & set(minimize):
+            options = {"threads": threads}
+        return Minimizer(topology, **{**options, **minimize})
     if not isinstance(minimize, Minimizer):
         raise InputError(
             f"minimize: {minimize!r} came, wanted True, a dict of arguments or a "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ReporterSettings",
     "copy_frame",
+    "find_gpu",
     "make_backmapper",
 ]
 
@@ -148,6 +149,8 @@ def make_backmapper(
             topology = select_beads(topology, settings.atom_subset)
         return topology
 
+    options = dict(settings.model_options)
+    options["device"] = _choose_device(options["device"], simulation)
     is_set = bool(np.isfinite(frame.positions).all() and frame.positions.any())
     backmapper = Backmapper.from_topology(
         simulation.topology,
@@ -155,7 +158,7 @@ def make_backmapper(
         box=frame.box,
         system=simulation.system,
         select=select,
-        **settings.model_options,
+        **options,
     )
     if backmapper.cg_topology.skipped_summary:
         warnings.warn(
@@ -168,6 +171,47 @@ def make_backmapper(
         for _ in range(n_passes):
             backmapper.backmap([frame], settings.samples)
     return backmapper
+
+
+def find_gpu(simulation: Any) -> dict[str, Any]:
+    """Find the GPU that a simulation runs on.
+
+    Parameters
+    ----------
+    simulation : openmm.app.Simulation
+        The simulation.
+
+    Returns
+    -------
+    dict
+        `platform` and `properties` of `Minimizer`, of the first device where there
+        are several; empty if there is none.
+    """
+    context = simulation.context
+    platform = context.getPlatform()
+    if platform.getName() not in ("CUDA", "HIP", "OpenCL"):
+        return {}
+    known = platform.getPropertyNames()
+    return {
+        "platform": platform.getName(),
+        "properties": {
+            name: platform.getPropertyValue(context, name).split(",")[0]
+            for name in ("OpenCLPlatformIndex", "DeviceIndex")
+            if name in known
+        },
+    }
+
+
+def _choose_device(device: str, simulation: Any) -> str:
+    """Where the model runs: "auto" is the simulation's own GPU, if torch has it."""
+    gpu = find_gpu(simulation)
+    if device != "auto" or gpu.get("platform") != "CUDA":
+        return device
+    import torch
+
+    index = int(gpu["properties"]["DeviceIndex"])
+    is_there = torch.cuda.is_available() and index < torch.cuda.device_count()
+    return f"cuda:{index}" if is_there else device
 
 
 def check_positive(name: str, value: Any) -> int:

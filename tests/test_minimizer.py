@@ -10,6 +10,7 @@ import pytest
 import torch
 from openmm import app, unit
 
+from openmm_backmap import minimizer_system
 from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.errors import InputError
 from openmm_backmap.frames import AtomFrame
@@ -424,3 +425,26 @@ def test_an_infinite_cutoff_is_none(piece: SimpleNamespace) -> None:
         for cutoff in (None, float("inf"))
     ]
     assert energies[0] == pytest.approx(energies[1], rel=1e-6)
+
+
+def test_properties_reach_the_platform(piece) -> None:
+    for platform in ("CPU", openmm.Platform.getPlatformByName("CPU")):
+        minimizer = Minimizer(
+            piece.topology, platform=platform, threads=2, properties={"Threads": "1"}
+        )
+        context = minimizer._context
+        assert context.getPlatform().getPropertyValue(context, "Threads") == "1"
+    with pytest.raises(InputError, match="CPU.*DeviceIndx"):
+        Minimizer(piece.topology, platform="CPU", properties={"DeviceIndx": "1"})
+
+
+def test_properties_of_another_platform_do_not_hinder_the_choice(
+    piece, monkeypatch
+) -> None:
+    monkeypatch.setattr(minimizer_system, "_PLATFORMS", ("CPU",))
+    properties = {"DeviceIndex": "1", "Threads": "1"}
+    minimizer = Minimizer(piece.topology, maxIterations=2, properties=properties)
+    assert minimizer.platform == "CPU"
+    pressed = replace(piece.frame, positions=piece.frame.positions * 0.7)
+    # softened first, in a second Context
+    assert minimizer.minimize(pressed).iterations > 2
