@@ -105,6 +105,14 @@ def test_minimized_samples_are_the_same_with_jobs(cg, here) -> None:
     np.testing.assert_allclose(*minimized, atol=0.05)
 
 
+def test_equal_threads_give_equal_bytes(cg, here) -> None:
+    """Not so with other threads in the workers: sums are split among them."""
+    words = ("-m", "ca", "--threads", 3, "--samples", 2, "--stop", 4)
+    assert main(words_of(cg, "one.dcd", *words)) == 0
+    assert main(words_of(cg, "two.dcd", *words, "-j", 2)) == 0
+    assert Path("one.dcd").read_bytes() == Path("two.dcd").read_bytes()
+
+
 def make_chunks(cg: Path) -> list[Chunk]:
     chunks = CGFrameChunks([cg / "a.dcd", cg / "b.dcd"], chunk=2)
     return [
