@@ -60,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
     from openmm_backmap.training.read_config import load_config
 
     config = load_config(arguments.config)
-    make_folder(arguments.output)
 
     import torch
 
@@ -71,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
+    make_folder(arguments.output)
     first = os.environ.get("RANK", "0") == "0"
     shown = first and not arguments.quiet and sys.stderr.isatty()
     with _Progress(shown) as progress:

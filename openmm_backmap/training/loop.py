@@ -392,9 +392,9 @@ def train(
     """
     first = os.environ.get("RANK", "0") == "0"
     with (
-        lock_run(folder) if first else contextlib.nullcontext(),
         join_processes(device) as found,
         keep_torch_state(found),
+        lock_run(folder) if first else contextlib.nullcontext(),
     ):
         Trainer(config, folder, found).run(report=report)
     return Path(folder) / CHECKPOINT_NAME
