@@ -19,6 +19,7 @@ from openmm_backmap.builder.extract import torsions_from_atoms
 from openmm_backmap.errors import DataError
 from openmm_backmap.geometry.neighbors import find_neighbors
 from openmm_backmap.training.config import MAX_NEIGHBORS
+from openmm_backmap.training.run_lock import wait_for_lock
 from openmm_backmap.training.shards import ShardEntry, read_shard
 
 __all__ = ["N_TARGETS", "PreparedSet", "load_prepared", "prepare_split"]
@@ -29,6 +30,7 @@ MAX_BFACTOR = 60.0
 MAX_PEPTIDE_BOND = 0.20
 CA_BOND_RANGE = (0.26, 0.42)
 _INFO = "info.json"
+_LOCK = "prepare.lock"
 N_TARGETS = 9
 """alpha, twist, psi of first, phi and O torsion of last residues, chi1 to 4."""
 
@@ -200,13 +202,20 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
         If a shard is broken, no entry is left, or no torsion is known.
     """
     folder = Path(folder)
-    data_hash = hash_files(shards)
-    # what was cut short or is of another version is made anew
-    with contextlib.suppress(DataError):
-        found = load_prepared(folder)
-        if found.data_hash == data_hash:
-            return found
     folder.mkdir(parents=True, exist_ok=True)
+    # processes that train together all come here: the others find what the first made
+    with wait_for_lock(folder / _LOCK):
+        data_hash = hash_files(shards)
+        # what was cut short or is of another version is made anew
+        with contextlib.suppress(DataError):
+            found = load_prepared(folder)
+            if found.data_hash == data_hash:
+                return found
+        return _prepare(shards, folder, data_hash)
+
+
+def _prepare(shards: Sequence[Path], folder: Path, data_hash: str) -> PreparedSet:
+    """Decode shards into a folder, in the place of what is there."""
     parts: dict[str, list[np.ndarray]] = {key: [] for key in _ARRAYS}
     ids, methods, sizes, models, quality, clusters = [], [], [], [], [], []
     for path in shards:

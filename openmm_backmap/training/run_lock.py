@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder."""
+"""One process at a time trains in a run folder, or prepares data in a folder."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openmm_backmap.errors import DataError
 
-__all__ = ["lock_run"]
+__all__ = ["lock_run", "wait_for_lock"]
 
 _NAME = "run.lock"
 
@@ -55,4 +55,30 @@ def lock_run(folder: Path | str) -> Iterator[None]:
         file.flush()
         for path in folder.glob("*.partial"):
             path.unlink()
+        yield
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, when other processes have given it back.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Made when missing; it stays.
+
+    Yields
+    ------
+    None
+        Control.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with path.open("a") as file:
+        # a file system without locks
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_a_batch_depends_on_seed_rank_and_step_alone(data: PreparedSet) -> None:
         sampler.batch(18),
     ):
         assert not torch.equal(other.ca, late.ca)
+
+
+def test_processes_that_prepare_at_once_make_one_set(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    shards = find_shards(data_folder, "train")
+    for turn in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [
+                pool.submit(prepare_split, shards, tmp_path / str(turn))
+                for _ in range(4)
+            ]
+            made = [job.result() for job in jobs]
+        for other in made[1:]:
+            assert np.array_equal(other.ca, made[0].ca)
 
 
 def test_entries_are_drawn_as_often_as_their_weights_say(
