@@ -16,7 +16,10 @@ REACH: int = 15
 """Residues of the segment on either side that make a stretch."""
 MOST: float = 0.05
 """Shifts (nm) beyond this count as this: the fit has not seen larger ones."""
+UNIT: float = 0.03
+"""Shift (nm) that counts as one in the regression."""
 FLOOR: float = 1e-4
+"""Least odds of being right, or wrong."""
 
 
 def calibrate(value: Tensor, table: Tensor) -> Tensor:
@@ -57,12 +60,13 @@ class ConfidenceMap(nn.Module):
         super().__init__()
         turns = [
             n > 0 and name != "PRO"
-            for name, n in zip(RESIDUE_NAMES, N_CHI_OF_TYPE, strict=False)
+            for name, n in zip(RESIDUE_NAMES, N_CHI_OF_TYPE, strict=True)
         ]
         weight = torch.zeros(N_TERMS, dtype=torch.float32)
         weight[1] = 1.0
         self.reach = REACH
         self.most = MOST
+        self.unit = UNIT
         self.floor = FLOOR
         self.register_buffer("turns", torch.tensor(turns), persistent=False)
         self.register_buffer(
@@ -102,7 +106,7 @@ class ConfidenceMap(nn.Module):
         around = torch.logit(mean.to(sure.dtype), self.floor).view(frames, residues)
         told = torch.stack((torch.ones_like(own), own, around), -1)
         unread = (~is_read).to(sure.dtype).unsqueeze(-1)
-        moved = (shift.clamp(max=self.most) / 0.03).unsqueeze(-1)
+        moved = (shift.clamp(max=self.most) / self.unit).unsqueeze(-1)
         mass = is_told.to(sure.dtype).unsqueeze(-1)
         unread = unread * (1.0 - mass)
         return torch.cat((told, unread * told, unread * moved * told, mass * told), -1)

@@ -71,13 +71,14 @@ def choose_held_out(
     crystals : list of ShardEntry
         Up to 250 of any resolution.
     flexible : list of ShardEntry
-        All others of up to 400 residues: NMR, MD, disordered chains.
+        All that have no resolution, of up to 400 residues: NMR, MD, disordered chains.
     """
     flexible = [
         entry
         for path in shards
         for entry in read_shard(path)
         if entry.method not in CRYSTAL_METHODS
+        and np.isnan(entry.resolution)
         and len(entry.residue_type) <= MAX_FLEXIBLE_RESIDUES
     ]
     return choose_entries(shards, N_HELD_OUT, seed, 9.0), flexible

@@ -202,16 +202,25 @@ def prepare_split(shards: Sequence[Path], folder: Path | str) -> PreparedSet:
         If a shard is broken, no entry is left, or no torsion is known.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # processes that train together all come here: the others find what the first made
-    with wait_for_lock(folder / _LOCK):
-        data_hash = hash_files(shards)
-        # what was cut short or is of another version is made anew
-        with contextlib.suppress(DataError):
-            found = load_prepared(folder)
-            if found.data_hash == data_hash:
-                return found
-        return _prepare(shards, folder, data_hash)
+    data_hash = hash_files(shards)
+    found = _find_prepared(folder, data_hash)
+    if found is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # processes that train together come here: the others find what the first made
+        with wait_for_lock(folder / _LOCK):
+            found = _find_prepared(folder, data_hash)
+            if found is None:
+                found = _prepare(shards, folder, data_hash)
+    return found
+
+
+def _find_prepared(folder: Path, data_hash: str) -> PreparedSet | None:
+    """What is prepared of the same data; None if it is cut short or not there."""
+    with contextlib.suppress(DataError):
+        found = load_prepared(folder)
+        if found.data_hash == data_hash:
+            return found
+    return None
 
 
 def _prepare(shards: Sequence[Path], folder: Path, data_hash: str) -> PreparedSet:

@@ -67,6 +67,21 @@ def test_processes_that_prepare_at_once_make_one_set(
             assert np.array_equal(other.ca, made[0].ca)
 
 
+def test_what_is_prepared_is_read_from_a_folder_that_cannot_be_written(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = find_shards(data_folder, "train")
+    first = prepare_split(shards, tmp_path / "p")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr("openmm_backmap.training.prepared.wait_for_lock", refuse)
+    again = prepare_split(shards, tmp_path / "p")
+    assert np.array_equal(again.ca, first.ca)
+
+
 def test_entries_are_drawn_as_often_as_their_weights_say(
     tmp_path: Path, make_entry: Callable[..., ShardEntry]
 ) -> None:
