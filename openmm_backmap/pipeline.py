@@ -68,9 +68,7 @@ class Pipeline:
     Attributes
     ----------
     failures : list of Failure
-        What went wrong so far.
-    n_told : int
-        So many of them the user knows of.
+        What went wrong and nobody took yet.
     n_frames, n_failed, n_skipped : int
         Frames written, failed, and left out because a file that is continued has
         them.
@@ -101,7 +99,6 @@ class Pipeline:
             has_metrics=metrics is not None,
         )
         self.failures: list[Failure] = []
-        self.n_told = 0
         self.n_frames = 0
         self.n_failed = 0
         self.n_skipped = 0
@@ -150,6 +147,21 @@ class Pipeline:
         self.n_frames += 1
         if self._callback is not None:
             self._call(result.atoms + result.minimized)
+
+    def take_failures(self) -> list[Failure]:
+        """Hand over what went wrong since the last call, and forget it.
+
+        An error holds the arrays of its frame, so none is kept for days.
+
+        Returns
+        -------
+        list of Failure
+            In order.
+        """
+        # a worker may add one meanwhile
+        taken = self.failures[:]
+        del self.failures[: len(taken)]
+        return taken
 
     def close(self) -> None:
         """Close all files; what goes wrong is kept in `failures`."""

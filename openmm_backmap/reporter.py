@@ -374,8 +374,7 @@ class BackmapReporter:
         if self._worker is not None and self._worker.error is not None:
             error, self._worker.error = self._worker.error, None
             raise BackmapError(f"the worker of the reporter failed: {error}") from error
-        failures = self._pipeline.failures[self._pipeline.n_told :]
-        self._pipeline.n_told += len(failures)
+        failures = self._pipeline.take_failures()
         if not failures:
             return
         error = failures[0].error
@@ -420,7 +419,7 @@ def _close_and_warn(worker: FrameWorker | None, pipeline: Any) -> None:
     """Close the files and say what nobody has been told."""
     pipeline.close()
     _warn_of_counts(worker, pipeline)
-    errors = [failure.error for failure in pipeline.failures[pipeline.n_told :]]
+    errors = [failure.error for failure in pipeline.take_failures()]
     if worker is not None and worker.error is not None:
         errors.insert(0, worker.error)
     if errors:

@@ -1,10 +1,12 @@
 """Faults: each is told once, the others' frames are kept, the run is the user's."""
 
 import csv
+import gc
 import shutil
 import subprocess
 import sys
 import warnings
+import weakref
 
 import mdtraj
 import numpy as np
@@ -118,6 +120,26 @@ def test_an_error_of_the_callback_is_told(simulation, make_reporter, tmp_path) -
             reporter.close()
     trajectory = mdtraj.load(tmp_path / "aa.xtc", top=tmp_path / "aa.pdb")
     assert trajectory.n_frames >= 2
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_failures_of_days_keep_no_frames(simulation, make_reporter, background) -> None:
+    seen = []
+
+    def fail(frame) -> None:
+        seen.append(weakref.ref(frame))
+        raise KeyError("my own mistake")
+
+    reporter = make_reporter(callback=fail, onError="continue", background=background)
+    with pytest.warns(BackmapWarning, match="the simulation goes on"):
+        take(reporter, simulation, 5)
+        reporter.flush()
+    take(reporter, simulation, 5)
+    reporter.flush()
+    gc.collect()
+    assert len(seen) == 10
+    assert sum(frame() is not None for frame in seen) <= 1  # the one in hand
+    reporter.close()
 
 
 @pytest.mark.parametrize("suffix", ["xtc", "dcd", "pdb"])
