@@ -195,21 +195,18 @@ class Backmapper:
         # CA beads are what most people have: there the mapping may go unsaid
         if mapping is None and engine.metadata.mapping != "ca":
             mapping = engine.metadata.mapping
-
-        def read(frames: np.ndarray | Sequence[CGFrame] | None) -> CGTopology:
-            found = as_cg_topology(
-                topology,
-                mapping=mapping,
-                sequence=sequence,
-                positions=positions,
-                box=box,
-                system=system,
-                strict=strict,
-                readable=engine.metadata.mappings,
-                frames=frames,
-            )
-            return found if select is None else select(found)
-
+        read = partial(
+            _read,
+            topology,
+            select,
+            mapping=mapping,
+            sequence=sequence,
+            positions=positions,
+            box=box,
+            system=system,
+            strict=strict,
+            readable=engine.metadata.mappings,
+        )
         found = read(frames)
         if isinstance(options.get("disulfides"), str):
             seen = first_frames(topology, options["disulfides"], frames, positions, box)
@@ -461,3 +458,14 @@ class Backmapper:
             platform=platform,
             cutoff=cutoff,
         )
+
+
+def _read(
+    topology: Any,
+    select: Callable[[CGTopology], CGTopology] | None,
+    frames: np.ndarray | Sequence[CGFrame] | None,
+    **options: Any,
+) -> CGTopology:
+    """Understand a topology, and take the part of it that is wanted."""
+    found = as_cg_topology(topology, frames=frames, **options)
+    return found if select is None else select(found)

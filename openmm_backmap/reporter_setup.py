@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from openmm_backmap.paths import check_absent, check_folder
 
 if TYPE_CHECKING:
     from openmm_backmap.backmapper import Backmapper
+    from openmm_backmap.mapping.cg_topology import CGTopology
 
 __all__ = [
     "ReporterSettings",
@@ -139,15 +141,6 @@ def make_backmapper(
     """
     # imported here: torch takes a second, and only a run needs it
     from openmm_backmap.backmapper import Backmapper
-    from openmm_backmap.mapping.cg_topology import CGTopology
-    from openmm_backmap.mapping.subset import select_beads, select_chains
-
-    def select(topology: CGTopology) -> CGTopology:
-        if settings.chains is not None:
-            topology = select_chains(topology, settings.chains)
-        if settings.atom_subset is not None:
-            topology = select_beads(topology, settings.atom_subset)
-        return topology
 
     options = dict(settings.model_options)
     options["device"] = _choose_device(options["device"], simulation)
@@ -157,7 +150,7 @@ def make_backmapper(
         positions=frame.positions if is_set else None,
         box=frame.box,
         system=simulation.system,
-        select=select,
+        select=partial(_select, settings.chains, settings.atom_subset),
         **options,
     )
     if backmapper.cg_topology.skipped_summary:
@@ -171,6 +164,21 @@ def make_backmapper(
         for _ in range(n_passes):
             backmapper.backmap([frame], settings.samples)
     return backmapper
+
+
+def _select(
+    chains: Sequence[str] | None,
+    atom_subset: Sequence[int] | None,
+    topology: "CGTopology",
+) -> "CGTopology":
+    """Take the part of a topology that is wanted."""
+    from openmm_backmap.mapping.subset import select_beads, select_chains
+
+    if chains is not None:
+        topology = select_chains(topology, chains)
+    if atom_subset is not None:
+        topology = select_beads(topology, atom_subset)
+    return topology
 
 
 def find_gpu(simulation: Any) -> dict[str, Any]:

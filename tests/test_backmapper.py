@@ -1,6 +1,8 @@
 """The Backmapper: same atoms whatever the batch, whole chains in any box."""
 
+import copy
 import os
+import pickle
 import warnings
 from dataclasses import replace
 
@@ -240,6 +242,18 @@ def test_the_projection_is_reported(ca_backmapper, frames) -> None:
     assert good.displacement.max() < 0.06
     stretched = CGFrame(positions=frames[0].positions * np.float32(1.3))
     assert ca_backmapper.backmap_batch([stretched]).displacement.max() > 0.06
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_backmapper_may_go_to_another_process(ca_backmapper, frames, copy_of) -> None:
+    there = copy_of(ca_backmapper)
+    for a, b in zip(
+        there.backmap(frames[:2]), ca_backmapper.backmap(frames[:2]), strict=True
+    ):
+        np.testing.assert_array_equal(a.positions, b.positions)
+        np.testing.assert_array_equal(a.confidence, b.confidence)
 
 
 def test_a_trajectory_file_is_streamed_in_order(

@@ -106,6 +106,10 @@ class TorchScriptEngine:
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
 
+    def __reduce__(self) -> tuple[type, tuple[Path, torch.device]]:
+        """Go to another process, or into a copy, as the file to load there."""
+        return TorchScriptEngine, (self.path, self.device)
+
     def run(
         self,
         bead_positions: Tensor,
