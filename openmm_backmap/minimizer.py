@@ -244,8 +244,8 @@ class Minimizer:
             try:
                 with self._lock:
                     before, after, positions = self._relax(came, counter)
-            except openmm.OpenMMException as error:
-                message = str(error)
+            except (openmm.OpenMMException, InputError) as error:
+                message = str(error)  # no memory for the softened Context, too
             if not message and not np.isfinite([after, *positions.ravel()]).all():
                 message = "the energy is not finite after minimization"
         seconds = time.perf_counter() - start

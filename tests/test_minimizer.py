@@ -10,6 +10,7 @@ import pytest
 import torch
 from openmm import app, unit
 
+from openmm_backmap import minimizer as minimizer_module
 from openmm_backmap import minimizer_system
 from openmm_backmap.builder.backbone import place_terminal_oxygen
 from openmm_backmap.errors import InputError
@@ -259,6 +260,22 @@ def test_a_broken_frame_is_flagged_and_passed_on(piece: SimpleNamespace) -> None
     assert result.frame is frame
     assert np.isnan(result.energy_after)
     assert not minimizer.minimize(piece.frame).is_failed
+
+
+def test_a_context_that_finds_no_memory_flags_the_frame(
+    piece: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The softened one is made when a frame needs it, beside a simulation."""
+    minimizer = Minimizer(piece.topology, threads=1)
+
+    def refuse(*arguments: object) -> None:
+        raise InputError("no OpenMM platform works for the minimizer (CUDA: memory)")
+
+    monkeypatch.setattr(minimizer_module, "make_context", refuse)
+    monkeypatch.setattr(minimizer_module, "_STRAINED", -np.inf)
+    result = minimizer.minimize(piece.frame)
+    assert result.is_failed and "CUDA: memory" in result.message
+    assert result.frame is piece.frame
 
 
 def test_a_running_simulation_is_not_disturbed(piece: SimpleNamespace) -> None:
