@@ -169,6 +169,9 @@ class TrajectoryOutput:
                 f"{self.path}: cannot write step {steps[0]} ({_reason(error)}); the "
                 f"{self.n_frames} frames before are kept"
             ) from error
+        except BaseException:  # interrupted: file and journal stay of one mind
+            self._cut_back()
+            raise
         self.n_frames += len(frames)
         self.last_step = steps[-1]
 

@@ -114,6 +114,37 @@ def test_a_frame_that_cannot_be_written_leaves_the_others(
     np.testing.assert_allclose(load(tmp_path).time, [0.1, 0.2], atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", ["xtc", "dcd"])
+@pytest.mark.parametrize("place", ["_note", "_write_frame"])
+def test_an_interrupt_leaves_file_and_journal_of_one_mind(
+    topology, frames, tmp_path, monkeypatch, suffix, place
+) -> None:
+    """As by ctrl-C or a notebook, in a reporter without a worker thread."""
+    write_topology(tmp_path / "top.pdb", topology, frames[0])
+    path = tmp_path / f"aa.{suffix}"
+    output = TrajectoryOutput(path, topology)
+    output.write(frames[:2])
+    target = output if place == "_note" else output._writer
+    whole = getattr(target, place)
+
+    def interrupt(value) -> None:
+        if place == "_write_frame":
+            whole(value)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, place, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            output.write(frames[2:3])
+    output.write(frames[3:4])
+    output.close()
+    again = TrajectoryOutput(path, topology, append=True)
+    again.write(frames[4:])
+    again.close()
+    expected = np.stack([frames[k].positions for k in (0, 1, 3, 4)])
+    np.testing.assert_allclose(load(tmp_path, suffix).xyz, expected, atol=6e-4)
+
+
 def test_nothing_is_touched_before_the_first_frame(topology, frames, tmp_path) -> None:
     (tmp_path / "aa.xtc").write_text("precious")
     with pytest.raises(OutputExistsError):

@@ -146,10 +146,12 @@ class FrameWriter(ABC):
             self.n_frames += 1
             self.last_step = frame.step
             self._commit()
-        except OSError as error:
+        except BaseException as error:  # also where a user interrupts
             self.n_frames, self.last_step = before
             with contextlib.suppress(OSError):
                 self._cut()
+            if not isinstance(error, OSError):
+                raise
             raise TrajectoryError(
                 f"cannot write step {frame.step} to {self.path}: "
                 f"{error.strerror or error}; the {self.n_frames} frames before are "
