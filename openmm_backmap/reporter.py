@@ -309,6 +309,15 @@ class BackmapReporter:
         _warn_of_counts(self._worker, self._pipeline)
         self._tell()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse to be pickled or copied with open files."""
+        if self._pipeline is not None:
+            raise InputError(
+                f"{self._settings.file}: a reporter that has begun cannot be pickled "
+                "or copied; make one in each process (its backmapper can be sent)"
+            )
+        return self.__dict__
+
     def __enter__(self) -> "BackmapReporter":
         """Return the reporter itself."""
         return self
@@ -367,7 +376,9 @@ class BackmapReporter:
                 niceness=_NICENESS,
             )
         # also at interpreter exit, for those who forget close()
-        self._finalizer = weakref.finalize(self, _finish, self._worker, self._pipeline)
+        self._finalizer = weakref.finalize(
+            self, _finish, os.getpid(), self._worker, self._pipeline
+        )
 
     def _tell(self) -> None:
         """Bring what failed to the user: raise it, or warn once."""
@@ -407,8 +418,10 @@ def _warn_of_counts(worker: FrameWorker | None, pipeline: Any) -> None:
             )
 
 
-def _finish(worker: FrameWorker | None, pipeline: Any) -> None:
+def _finish(process: int, worker: FrameWorker | None, pipeline: Any) -> None:
     """Write what waits when nobody has called close, and say what went wrong."""
+    if process != os.getpid():  # forked: the files are of the process that began
+        return
     if worker is None:
         _close_and_warn(worker, pipeline)
     else:

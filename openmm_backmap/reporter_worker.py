@@ -95,7 +95,17 @@ class FrameWorker:
         -------
         bool
             False if the frame was dropped because the queue is full.
+
+        Raises
+        ------
+        InputError
+            If there is no thread, as in a process that was forked.
         """
+        if not self._thread.is_alive():
+            raise InputError(
+                "the worker of this reporter is in another process: a reporter that "
+                "has begun cannot be forked; make one in each process, after the fork"
+            )
         with self._changed:
             while len(self._waiting) >= self._queue_size and self._thread.is_alive():
                 if not self._is_blocking:

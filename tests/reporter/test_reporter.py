@@ -1,6 +1,8 @@
 """BackmapReporter on running simulations: complete, ordered, and no trace left."""
 
 import csv
+import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -458,3 +460,39 @@ def test_a_frame_in_hand_is_a_copy(simulation) -> None:
     frame = copy_frame(simulation, state)
     assert isinstance(frame, CGFrame)
     assert frame.positions.dtype == np.float32 and frame.positions.flags.owndata
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX")
+def test_a_forked_process_leaves_the_files_alone(
+    simulation, make_reporter, tmp_path
+) -> None:
+    """It has no worker; nor does it remove the journal when it ends."""
+    reporter = make_reporter(append=True)
+    reporter.describeNextReport(simulation)
+    state = simulation.context.getState(getPositions=True)
+    child = os.fork()
+    if child == 0:
+        said = ""
+        try:
+            reporter.report(simulation, state)
+        except InputError as error:
+            said = str(error)
+        reporter._finalizer()  # as at the end of a program
+        os._exit("cannot be forked" not in said)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    simulation.reporters.append(reporter)
+    simulation.step(20)
+    reporter.close()
+    assert reporter.nFrames == 2
+    assert (tmp_path / "aa.xtc.journal").read_text().count("steps") >= 1
+
+
+def test_a_reporter_is_pickled_before_it_begins_only(simulation, make_reporter) -> None:
+    reporter = pickle.loads(pickle.dumps(make_reporter()))
+    simulation.reporters.append(reporter)
+    simulation.step(10)
+    with pytest.raises(InputError, match="make one in each process"):
+        pickle.dumps(reporter)
+    reporter.close()
+    assert reporter.nFrames == 1
+    pickle.loads(pickle.dumps(reporter.backmapper))
