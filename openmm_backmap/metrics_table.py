@@ -109,8 +109,8 @@ class MetricsTable:
     append : bool, optional
         Whether rows are added to an existing table.
     last_step : int, optional
-        With `append`: rows of later steps are cut away, because their frames
-        are not in the trajectory.
+        With `append`: rows of later steps are cut off the end, because their
+        frames are not in the trajectory.
     n_rows : int, optional
         With `append`: rows after so many are cut away.
 
@@ -188,15 +188,13 @@ class MetricsTable:
                 f"{self.path}: cannot append, its columns are not those of a metrics "
                 "table; choose another name"
             )
-        kept = len(lines[0])
-        stop = None if n_rows is None else n_rows + 1
-        for line in lines[1:stop]:
-            step = int(line.split(b",")[0])
-            if n_rows is None and (last_step is None or step > last_step):
-                break
-            self.last_step = step
-            kept += len(line)
-        self._file.cut(kept)
+        rows = lines[1:] if n_rows is None else lines[1 : n_rows + 1]
+        steps = [int(row.split(b",")[0]) for row in rows]
+        # from the end: within a run the steps may have gone back
+        while n_rows is None and steps and (last_step is None or steps[-1] > last_step):
+            steps.pop()
+        self.last_step = steps[-1] if steps else -1
+        self._file.cut(sum(len(line) for line in lines[: len(steps) + 1]))
 
 
 def _format(name: str, value: Any) -> str:

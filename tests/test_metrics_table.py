@@ -62,6 +62,24 @@ def test_rows_beyond_the_trajectory_are_written_anew(tmp_path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("last_step", "n_kept"), [(20, 5), (10, 4), (30, 5), (None, 0)]
+)
+def test_rows_from_before_the_steps_went_back_are_kept(
+    tmp_path, last_step, n_kept
+) -> None:
+    """As where each window of a run begins at step 0."""
+    steps = [10, 20, 30, 10, 20]
+    table = MetricsTable(tmp_path / "a.csv")
+    table.write([{"step": step} for step in steps])
+    table.close()
+    table = MetricsTable(tmp_path / "a.csv", append=True, last_step=last_step)
+    table.write([{"step": 99}])
+    table.close()
+    found = [int(row["step"]) for row in read(tmp_path / "a.csv")]
+    assert found == [*steps[:n_kept], 99]
+
+
 def test_a_table_of_something_else_is_refused(tmp_path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     with pytest.raises(InputError, match="not those of a metrics table"):
