@@ -61,7 +61,8 @@ class Pipeline:
     samples : int, optional
         Structures drawn for each frame.  If None, one: the mode.
     skip_written : bool, optional
-        Whether frames up to the last step of an output are left out of it.
+        Whether frames up to the last step of an output are left out of it, until
+        a later one comes.
     callback : callable, optional
         Called with each AtomFrame after it was written.
 
@@ -115,6 +116,16 @@ class Pipeline:
         frames : sequence of CGFrame
             In order.
         """
+        n_old = next((k for k, x in enumerate(frames) if self._is_beyond(x)), None)
+        if n_old is not None:
+            # the restart is over: steps that go back now are frames of their own
+            self._process(frames[:n_old])
+            self._skip_written = False
+            frames = frames[n_old:]
+        self._process(frames)
+
+    def _process(self, frames: Sequence[CGFrame]) -> None:
+        """Take frames through all stages."""
         wanted = [frame for frame in frames if not self._is_written(frame)]
         self.n_skipped += len(frames) - len(wanted)
         turns = [self._is_minimized(frame) for frame in wanted]
@@ -172,6 +183,10 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001  kept and told to the user
                 told = as_backmap_error(error, f"{part.path}: closing")
                 self.failures.append(Failure(-1, told))
+
+    def _is_beyond(self, frame: CGFrame) -> bool:
+        """Whether a run that goes on is past all that the file held."""
+        return self._skip_written and not _holds(self.output, frame.step)
 
     def _is_written(self, frame: CGFrame) -> bool:
         """Whether every output has this frame from before a restart."""

@@ -369,6 +369,34 @@ def test_steps_that_go_back_within_a_run_are_written(
     assert load(tmp_path).n_frames == 5
 
 
+@pytest.mark.parametrize("delay", [0.0, 5.0])
+def test_steps_that_go_back_after_a_restart_are_written(
+    go_model, make_reporter, tmp_path, delay
+) -> None:
+    """What the file held is skipped until the run is past it, and not later."""
+    options = {
+        "append": True,
+        "metricsFile": "aa.csv",
+        "minimize": {"maxIterations": 1},
+    }
+    simulation = go_model.create_simulation(platform="Reference")
+    with make_reporter(**options) as reporter:
+        simulation.reporters.append(reporter)
+        simulation.step(30)
+    simulation.currentStep = 10
+    with (
+        pytest.warns(BackmapWarning, match="from step 10 to there are skipped"),
+        make_reporter(**options, maxDelay=delay) as reporter,
+    ):
+        simulation.reporters[0] = reporter
+        simulation.step(30)
+        simulation.currentStep = 0
+        simulation.step(20)
+    assert reporter.nFrames == 3
+    assert load(tmp_path).n_frames == 6
+    assert read_steps(tmp_path)[::2] == [10, 20, 30, 40, 10, 20]
+
+
 def test_a_frame_that_was_lost_at_the_checkpoint_itself_is_said(
     go_model, make_reporter
 ) -> None:
