@@ -285,6 +285,7 @@ def _stream(
             f"--stop {arguments.stop}"
         )
     if n_before:
+        _check_same_job(chunks, pipeline, n_before)
         say(f"continuing after {n_before} of {chunks.n_frames} frames")
     with (
         FrameProgress("backmapping", chunks.n_frames, arguments.quiet) as progress,
@@ -309,6 +310,25 @@ def _stream(
         f"{arguments.output}: {chunks.n_frames} frames, "
         f"{backmapper.cg_topology.n_residues} residues, {backmapper.n_atoms} atoms; "
         f"{seconds:.1f} s ({(chunks.n_frames - n_before) / seconds:.1f} frames/s)"
+    )
+
+
+def _check_same_job(
+    chunks: "CGFrameChunks", pipeline: "Pipeline", n_before: int
+) -> None:
+    """Refuse to continue with other frames than those the output began with."""
+    output = pipeline.output
+    step = None
+    if n_before <= chunks.n_frames:
+        step = int(chunks.read_frame(n_before - 1).step)
+        if step == output.last_step:
+            return
+    has = "none" if step is None else f"step {step}"
+    raise InputError(
+        f"{output.path}: cannot continue: its frame {n_before} is of step "
+        f"{output.last_step}, this command line has {has} there; give the "
+        "trajectories, --start, --stop and --stride of the interrupted job, or "
+        "--force to start anew"
     )
 
 

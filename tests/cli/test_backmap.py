@@ -305,6 +305,24 @@ def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("other", [["--stride", 2], ["--start", 1], ["--stop", 1]])
+def test_a_job_is_not_continued_with_other_frames(cg, here, capsys, other) -> None:
+    write_bad_input(here, cg)
+    words = ("-t", cg / "cg.pdb", "-o", "aa.xtc", "-c", 1)
+    assert backmap("nan.npy", *words) == 1  # its third frame is not finite
+    kept = Path("aa.partial.xtc").read_bytes()
+    good = np.load("nan.npy")
+    good[2] = good[1]
+    np.save("nan.npy", good)
+    capsys.readouterr()
+    assert backmap("nan.npy", *words, *other, "--resume") == 1
+    err = capsys.readouterr().err
+    assert "cannot continue" in err and "--stride of the interrupted job" in err
+    assert Path("aa.partial.xtc").read_bytes() == kept
+    assert backmap("nan.npy", *words, "--resume") == 0
+    assert len(mdtraj.load("aa.xtc", top="aa.pdb")) == len(good)
+
+
 def test_chain_ends_are_those_of_the_run(cg, here) -> None:
     lines = (cg / "cg.pdb").read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.startswith(("ATOM", "TER", "END"))]

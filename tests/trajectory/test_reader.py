@@ -21,6 +21,7 @@ from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import (
+    CGFrameChunks,
     count_cg_frames,
     open_source,
     read_cg_frames,
@@ -135,6 +136,13 @@ def test_several_files_are_read_as_one(tmp_path: Path) -> None:
         frames = read_all(paths, start=part.start, stop=part.stop, stride=part.step)
         wanted = meant.xyz[part]
         assert len(frames) == len(wanted)
+        chunks = CGFrameChunks(
+            paths, start=part.start or 0, stop=part.stop, stride=part.step
+        )
+        for k, frame in enumerate(frames):
+            assert np.array_equal(chunks.read_frame(k).positions, frame.positions)
+        with pytest.raises(InputError, match="there is none"):
+            chunks.read_frame(len(frames))
         assert np.allclose([f.positions for f in frames], wanted, atol=6e-4)
 
 
