@@ -1,6 +1,7 @@
 """``openmm-backmap backmap``: good input to output, bad input to one line."""
 
 import csv
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -303,6 +304,13 @@ def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     assert backmap(*words) == 0
     assert backmap(*words, "--resume") == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_compressed_structure_holds_its_topology(cg, here) -> None:
+    Path("cg.pdb.gz").write_bytes(gzip.compress((cg / "ca.pdb").read_bytes()))
+    assert backmap("cg.pdb.gz", "-o", "aa.xtc") == 0
+    assert backmap(cg / "ca.pdb", "-o", "bb.xtc") == 0
+    assert Path("aa.xtc").read_bytes() == Path("bb.xtc").read_bytes()
 
 
 @pytest.mark.parametrize("other", [["--stride", 2], ["--start", 1], ["--stop", 1]])
