@@ -12,7 +12,38 @@ from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
 from openmm_backmap.units import strip_lengths
 
-__all__ = ["check_frame", "first_frames", "frames_from_positions", "stack_frames"]
+__all__ = [
+    "check_frame",
+    "check_frames",
+    "first_frames",
+    "frames_from_positions",
+    "stack_frames",
+]
+
+
+def check_frames(frames: Sequence[CGFrame]) -> None:
+    """Refuse what is not a sequence of frames.
+
+    Parameters
+    ----------
+    frames : sequence of CGFrame
+        What came from the user.
+
+    Raises
+    ------
+    InputError
+        If it is one frame, an array, a generator or a list of something else.
+    """
+    came = type(frames).__name__
+    if isinstance(frames, Sequence):
+        others = {type(f).__name__ for f in frames if not isinstance(f, CGFrame)}
+        if not others:
+            return
+        came = f"{came} of {', '.join(sorted(others))}"
+    raise InputError(
+        f"frames: {came} came, wanted a list of CGFrame; write [frame] for one, or "
+        "give arrays of positions in nm to backmap_positions"
+    )
 
 
 def check_frame(frame: CGFrame, topology: CGTopology) -> None:

@@ -334,6 +334,28 @@ def test_no_samples_at_all_are_refused(ca_backmapper, frames) -> None:
         ca_backmapper.backmap(frames, samples=0)
 
 
+@pytest.mark.parametrize(
+    ("give", "came"),
+    [
+        (lambda f: f[0], "CGFrame came"),
+        (lambda f: f[0].positions, "ndarray came"),
+        (lambda f: [f[0], f[1].positions], "list of ndarray came"),
+        (iter, "list_iterator came"),
+    ],
+)
+def test_what_is_not_a_list_of_frames_is_named(
+    ca_backmapper, frames, give, came
+) -> None:
+    with pytest.raises(InputError, match=rf"{came}, wanted a list of CGFrame"):
+        ca_backmapper.backmap(give(frames))
+
+
+def test_a_trajectory_is_no_topology(protein_path) -> None:
+    trajectory = mdtraj.load(str(protein_path))
+    with pytest.raises(InputError, match=r"Trajectory came.*its \.topology"):
+        Backmapper.from_topology(trajectory, MODEL)
+
+
 def test_something_that_is_no_topology_is_refused() -> None:
     with pytest.raises(InputError, match="System came, wanted an OpenMM or mdtraj"):
         Backmapper.from_topology(openmm.System(), MODEL)
