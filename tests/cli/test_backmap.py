@@ -306,6 +306,13 @@ def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     assert "exists already" in capsys.readouterr().err
 
 
+def test_a_cut_off_trajectory_is_warned_of_once(cg, here, capsys) -> None:
+    data = (cg / "cg.dcd").read_bytes()
+    Path("cut.dcd").write_bytes(data[:-200])
+    assert backmap("cut.dcd", "-t", cg / "cg.pdb", "-o", "aa.xtc") == 0
+    assert capsys.readouterr().err.count("5 whole frames are read") == 1
+
+
 def test_a_compressed_structure_holds_its_topology(cg, here) -> None:
     Path("cg.pdb.gz").write_bytes(gzip.compress((cg / "ca.pdb").read_bytes()))
     assert backmap("cg.pdb.gz", "-o", "aa.xtc") == 0
