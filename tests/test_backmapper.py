@@ -500,6 +500,13 @@ def test_positions_that_were_never_set_are_named(ca_backmapper) -> None:
         ca_backmapper.backmap([frame])
 
 
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_frames_in_another_unit_are_refused(ca_backmapper, frames, factor) -> None:
+    wrong = replace(frames[0], positions=factor * frames[0].positions)
+    with pytest.raises(GeometryError, match=r"step 0: .* nm apart .* is the unit"):
+        ca_backmapper.backmap([wrong])
+
+
 @pytest.mark.parametrize("name", ["ca", "table"])
 def test_exact_ca_on_a_line_get_whole_residues(name: str) -> None:
     ca = np.zeros((20, 3), np.float32)
