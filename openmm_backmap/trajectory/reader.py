@@ -197,7 +197,7 @@ def _plan(
         if wanted is not None and source.n_atoms != wanted:
             raise TrajectoryError(
                 f"{source.path} has {source.n_atoms} particles, {name} has {wanted}: "
-                "give the topology that this trajectory was written with"
+                "give the topology, or sequence, that this trajectory was written with"
             )
         end = source.n_frames if stop is None else min(source.n_frames, stop - offset)
         frames = range(first - offset, max(end, first - offset), stride)
