@@ -12,6 +12,7 @@ from pathlib import Path
 from openmm import app
 
 from openmm_backmap import Backmapper
+from openmm_backmap.output_topology import write_topology
 from openmm_backmap.testsystems import HPSModel
 from openmm_backmap.trajectory import open_writer
 
@@ -41,6 +42,8 @@ with open_writer(
     for frame in backmapper.backmap_trajectory(trajectory, top=top):
         writer.write(frame)
         n_frames, last = n_frames + 1, frame
+# The topology to open it with.
+write_topology(arguments.output / "aa.pdb", backmapper.atom_topology, last)
 print(f"{n_frames} frames of {backmapper.n_atoms} atoms in {arguments.output}/aa.xtc")
 print(f"mean confidence of the last frame: {last.confidence.mean():.2f}")
 

@@ -11,7 +11,11 @@ import numpy as np
 from openmm_backmap.backmapper_batch import BackmapBatch, BatchRunner
 from openmm_backmap.backmapper_beads import look_at_trajectory
 from openmm_backmap.backmapper_disulfides import find_disulfides
-from openmm_backmap.backmapper_frames import first_frames, frames_from_positions
+from openmm_backmap.backmapper_frames import (
+    check_frames,
+    first_frames,
+    frames_from_positions,
+)
 from openmm_backmap.backmapper_input import (
     as_cg_topology,
     check_mapping,
@@ -302,6 +306,7 @@ class Backmapper:
         """
         if samples is not None and samples < 1:
             raise InputError(f"samples: {samples} came, wanted 1 or more, or None")
+        check_frames(frames)
         size = max(1, self.batch_frames // (samples or 1))
         for first in range(0, len(frames), size):
             yield frames[first : first + size]

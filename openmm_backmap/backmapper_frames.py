@@ -12,7 +12,45 @@ from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import read_topology
 from openmm_backmap.units import strip_lengths
 
-__all__ = ["check_frame", "first_frames", "frames_from_positions", "stack_frames"]
+__all__ = [
+    "check_frame",
+    "check_frames",
+    "first_frames",
+    "frames_from_positions",
+    "stack_frames",
+]
+
+
+_STEP_LIMITS = (0.1, 2.5)
+"""Median distance of bonded beads in nm, for any CG model; another unit is beyond."""
+
+_FEWEST_STEPS = 4
+"""Bonds that are enough to tell; a box may cut one of fewer."""
+
+
+def check_frames(frames: Sequence[CGFrame]) -> None:
+    """Refuse what is not a sequence of frames.
+
+    Parameters
+    ----------
+    frames : sequence of CGFrame
+        What came from the user.
+
+    Raises
+    ------
+    InputError
+        If it is one frame, an array, a generator or a list of something else.
+    """
+    came = type(frames).__name__
+    if isinstance(frames, Sequence):
+        others = {type(f).__name__ for f in frames if not isinstance(f, CGFrame)}
+        if not others:
+            return
+        came = f"{came} of {', '.join(sorted(others))}"
+    raise InputError(
+        f"frames: {came} came, wanted a list of CGFrame; write [frame] for one, or "
+        "give arrays of positions in nm to backmap_positions"
+    )
 
 
 def check_frame(frame: CGFrame, topology: CGTopology) -> None:
@@ -30,8 +68,8 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
     InputError
         If the number of beads differs.
     GeometryError
-        If a bead or the box is not finite, or if two residues that are bonded lie
-        at one point.
+        If a bead or the box is not finite, if two residues that are bonded lie
+        at one point, or if bonded residues are as far apart as in another unit.
     """
     positions = np.asarray(frame.positions)
     n_beads = topology.n_beads
@@ -66,12 +104,12 @@ def check_frame(frame: CGFrame, topology: CGTopology) -> None:
 
 
 def _check_apart(frame: CGFrame, topology: CGTopology) -> None:
-    """Refuse bonded residues at one point, between which nothing can be built."""
+    """Refuse bonded residues at one point or, most of them, far from a bond."""
     rows = np.arange(topology.n_residues)
     anchor = topology.bead_index[rows, topology.anchor_slot]
-    beads = np.asarray(frame.positions)[anchor]
-    same = (np.abs(np.diff(beads, axis=0)) < 1e-6).all(axis=1)
-    same &= np.diff(topology.chain_index) == 0
+    steps = np.diff(np.asarray(frame.positions)[anchor], axis=0)
+    is_bonded = np.diff(topology.chain_index) == 0
+    same = (np.abs(steps) < 1e-6).all(axis=1) & is_bonded
     if same.any():
         row = int(np.flatnonzero(same)[0])
         names = [
@@ -81,6 +119,16 @@ def _check_apart(frame: CGFrame, topology: CGTopology) -> None:
         raise GeometryError(
             f"frame at step {frame.step}: beads of {names[0]} and {names[1]} lie at "
             f"one point ({int(same.sum())} such pairs); were the positions ever set?"
+        )
+    if is_bonded.sum() < _FEWEST_STEPS:
+        return
+    # a box may cut some of the bonds, but not most of them
+    median = float(np.median(np.linalg.norm(steps[is_bonded], axis=1)))
+    if not _STEP_LIMITS[0] < median < _STEP_LIMITS[1]:
+        raise GeometryError(
+            f"frame at step {frame.step}: beads of bonded residues are {median:.3g} nm "
+            "apart (median), wanted about 0.38: is the unit right (angstrom in PDB and "
+            "mmCIF files, nm in NPY files and Python)?"
         )
 
 

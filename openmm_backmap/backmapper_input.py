@@ -170,12 +170,12 @@ def as_cg_topology(
             options |= {"positions": positions, "box": box}
     if hasattr(topology, "getNumAtoms"):
         found = CGTopology.from_openmm(topology, **options)
-    elif hasattr(topology, "n_atoms"):
+    elif hasattr(topology, "n_atoms") and hasattr(topology, "chains"):
         found = CGTopology.from_mdtraj(topology, **options)
     else:
         raise InputError(
             f"topology: {type(topology).__name__} came, wanted an OpenMM or mdtraj "
-            "Topology, a CGTopology, a file or a sequence"
+            "Topology (often its .topology), a CGTopology, a file or a sequence"
         )
     if is_listed:
         return found.with_com_residues(mapping)

@@ -7,6 +7,7 @@ import numpy as np
 from openmm_backmap.errors import InputError, TopologyError
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.mapping.template import Template, align_template
+from openmm_backmap.residues.atoms import ATOM_SLOT
 from openmm_backmap.trajectory import read_topology
 
 __all__ = ["as_template", "encode_for_model"]
@@ -31,7 +32,7 @@ def as_template(template: Any, cg_topology: CGTopology) -> Template:
     InputError
         If a template of another size came.
     TopologyError
-        If the file cannot be read or is of another protein.
+        If the file cannot be read, is of another protein or holds CA alone.
     """
     if isinstance(template, Template):
         if len(template.positions) != cg_topology.n_residues:
@@ -51,6 +52,12 @@ def as_template(template: Any, cg_topology: CGTopology) -> Template:
         found = align_template(cg_topology, topology, positions)
     except TopologyError as error:
         raise TopologyError(f"template {template}: {error}") from error
+    if not np.isfinite(np.delete(found.positions, ATOM_SLOT[0]["CA"], 1)).any():
+        raise TopologyError(
+            f"template {template}: of the {found.n_known} residues found only CA is "
+            "there, so it tells nothing of rotamers, peptides and disulfides; give "
+            "the all-atom structure"
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Workers of a Dask cluster."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 from openmm_backmap.errors import BackmapError, InputError
@@ -23,7 +24,8 @@ class DaskWorkers:
     Raises
     ------
     InputError
-        If dask.distributed is not installed or the scheduler does not answer.
+        If dask.distributed is not installed, the scheduler does not answer or
+        its file is not there.
     """
 
     def __init__(self, spec: ProcessorSpec, address: str) -> None:
@@ -36,6 +38,12 @@ class DaskWorkers:
             ) from error
         where = {"address": address}
         if address.endswith(".json"):
+            # dask itself waits for it, for ever
+            if not Path(address).is_file():
+                raise InputError(
+                    f"scheduler {address}: no such file; start the scheduler first "
+                    "(dask scheduler --scheduler-file), or check the name"
+                )
             where = {"scheduler_file": address}
         try:
             self._client = distributed.Client(**where, set_as_default=False)

@@ -348,6 +348,28 @@ def test_no_samples_at_all_are_refused(ca_backmapper, frames) -> None:
         ca_backmapper.backmap(frames, samples=0)
 
 
+@pytest.mark.parametrize(
+    ("give", "came"),
+    [
+        (lambda f: f[0], "CGFrame came"),
+        (lambda f: f[0].positions, "ndarray came"),
+        (lambda f: [f[0], f[1].positions], "list of ndarray came"),
+        (iter, "list_iterator came"),
+    ],
+)
+def test_what_is_not_a_list_of_frames_is_named(
+    ca_backmapper, frames, give, came
+) -> None:
+    with pytest.raises(InputError, match=rf"{came}, wanted a list of CGFrame"):
+        ca_backmapper.backmap(give(frames))
+
+
+def test_a_trajectory_is_no_topology(protein_path) -> None:
+    trajectory = mdtraj.load(str(protein_path))
+    with pytest.raises(InputError, match=r"Trajectory came.*its \.topology"):
+        Backmapper.from_topology(trajectory, MODEL)
+
+
 def test_something_that_is_no_topology_is_refused() -> None:
     with pytest.raises(InputError, match="System came, wanted an OpenMM or mdtraj"):
         Backmapper.from_topology(openmm.System(), MODEL)
@@ -490,6 +512,13 @@ def test_positions_that_were_never_set_are_named(ca_backmapper) -> None:
     frame = CGFrame(np.zeros((n, 3), np.float32), step=7)
     with pytest.raises(GeometryError, match=r"step 7: beads of .* lie at one point"):
         ca_backmapper.backmap([frame])
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_frames_in_another_unit_are_refused(ca_backmapper, frames, factor) -> None:
+    wrong = replace(frames[0], positions=factor * frames[0].positions)
+    with pytest.raises(GeometryError, match=r"step 0: .* nm apart .* is the unit"):
+        ca_backmapper.backmap([wrong])
 
 
 @pytest.mark.parametrize("name", ["ca", "table"])

@@ -71,6 +71,14 @@ def test_bad_templates_are_named(protein_path, tmp_path) -> None:
         Backmapper.from_topology("W" * 30, "table", template=short)
 
 
+def test_a_template_of_ca_alone_is_refused(protein_path, tmp_path) -> None:
+    lines = protein_path.read_text().splitlines(keepends=True)
+    path = tmp_path / "ca.pdb"
+    path.write_text("".join(line for line in lines if line[12:16] == " CA "))
+    with pytest.raises(TopologyError, match=r"ca\.pdb: of the 97.*only CA is there"):
+        Backmapper.from_topology(protein_path, "table", template=path)
+
+
 def test_command_line_takes_a_template(case, protein_path, tmp_path, capsys) -> None:
     trace = mdtraj.load(str(protein_path))
     trace = trace.atom_slice(trace.topology.select("name CA"))

@@ -54,10 +54,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trajectory",
         nargs="+",
-        help="PDB, mmCIF, GRO (all models are frames), DCD, XTC, TRR, NetCDF, HDF5 or "
-        "NPY; several are read one after another; - reads their names from stdin",
+        help="PDB, mmCIF (.gz may follow), GRO (all models are frames), DCD, XTC, TRR, "
+        "NetCDF, HDF5 or NPY; several are read one after another; - reads their names "
+        "from stdin",
     )
-    parser.add_argument("-t", "--top", help="topology: PDB, mmCIF, GRO or PSF")
+    parser.add_argument(
+        "-t", "--top", help="topology: PDB, mmCIF (.gz may follow), GRO or PSF"
+    )
     parser.add_argument(
         "-o", "--output", required=True, help="output: .xtc, .dcd, .pdb or .cif"
     )
@@ -188,7 +191,7 @@ def _input_paths(arguments: argparse.Namespace) -> list[Path]:
     paths = [Path(name) for name in names]
     if arguments.top is None and arguments.sequence is None:
         for path in paths:
-            if path.suffix.lower() not in _HOLD_TOPOLOGY:
+            if not _holds_topology(path):
                 arguments.parser.error(
                     f"{path} holds no topology: say which one with -t cg.pdb"
                 )
@@ -203,6 +206,13 @@ def _input_paths(arguments: argparse.Namespace) -> list[Path]:
         if path.stat().st_size == 0:
             raise TrajectoryError(f"{path}: the file is empty; was it copied whole?")
     return paths
+
+
+def _holds_topology(path: Path) -> bool:
+    """Whether a trajectory says by itself what its particles are."""
+    from openmm_backmap.trajectory.structure import full_suffix
+
+    return full_suffix(path) in _HOLD_TOPOLOGY
 
 
 def _make_backmapper(
@@ -221,7 +231,7 @@ def _make_backmapper(
         return select_chains(topology, arguments.chains)
 
     topology: Any = arguments.top or paths[0]
-    if arguments.top is None and paths[0].suffix.lower() not in _HOLD_TOPOLOGY:
+    if arguments.top is None and not _holds_topology(paths[0]):
         if arguments.mapping == "mixed":
             arguments.parser.error("--mapping mixed needs a topology: -t cg.pdb")
         topology = CGTopology.from_sequence(
@@ -285,6 +295,7 @@ def _stream(
             f"--stop {arguments.stop}"
         )
     if n_before:
+        _check_same_job(chunks, pipeline, n_before)
         say(f"continuing after {n_before} of {chunks.n_frames} frames")
     with (
         FrameProgress("backmapping", chunks.n_frames, arguments.quiet) as progress,
@@ -309,6 +320,25 @@ def _stream(
         f"{arguments.output}: {chunks.n_frames} frames, "
         f"{backmapper.cg_topology.n_residues} residues, {backmapper.n_atoms} atoms; "
         f"{seconds:.1f} s ({(chunks.n_frames - n_before) / seconds:.1f} frames/s)"
+    )
+
+
+def _check_same_job(
+    chunks: "CGFrameChunks", pipeline: "Pipeline", n_before: int
+) -> None:
+    """Refuse to continue with other frames than those the output began with."""
+    output = pipeline.output
+    step = None
+    if n_before <= chunks.n_frames:
+        step = int(chunks.read_frame(n_before - 1).step)
+        if step == output.last_step:
+            return
+    has = "none" if step is None else f"step {step}"
+    raise InputError(
+        f"{output.path}: cannot continue: its frame {n_before} is of step "
+        f"{output.last_step}, this command line has {has} there; give the "
+        "trajectories, --start, --stop and --stride of the interrupted job, or "
+        "--force to start anew"
     )
 
 

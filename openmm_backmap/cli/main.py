@@ -123,7 +123,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def show_warnings(verbose: bool) -> Iterator[None]:
-    """Show our warnings as one line each, those of libraries only if asked.
+    """Show our warnings as one line each, once; those of libraries only if asked.
 
     Parameters
     ----------
@@ -136,9 +136,14 @@ def show_warnings(verbose: bool) -> Iterator[None]:
         Control.
     """
 
+    said: set[str] = set()
+
     def show(message: Any, category: Any, *rest: Any) -> None:
         if issubclass(category, BackmapWarning):
-            say(f"warning: {message}")
+            # a file is opened twice: for its first frames, and for all
+            if str(message) not in said:
+                say(f"warning: {message}")
+            said.add(str(message))
         elif verbose:
             say(f"warning: {category.__name__}: {message}")
 

@@ -17,6 +17,9 @@ MAX_CONSECUTIVE = 0.8
 MAX_OVER_GAP = 0.48
 """The same where residue numbers jump: 0.381 for CA, and room for soft bonds."""
 
+_FAR_MEDIAN = 2.5
+"""Median distance in nm of consecutive beads beyond which the unit is another one."""
+
 MIN_BONDED = 0.3
 """Share of consecutive pairs with a bond from which a missing bond counts."""
 
@@ -111,6 +114,8 @@ def split_segments(
         limit = np.where(is_gap, MAX_OVER_GAP, MAX_CONSECUTIVE)
         is_split |= (distance > limit) & ~is_bonded
         is_near = distance < MAX_OVER_GAP
+        is_next = is_adjacent & (jump == 1) & ~(is_end | is_unbonded | is_bonded)
+        _tell_unit(distance[is_next])
         _tell_cuts(records, is_near & (jump < 0) & ~(is_end | is_stated | is_unbonded))
     return np.concatenate([[0], np.cumsum(is_split)]).astype(np.int64)
 
@@ -126,6 +131,20 @@ def _tell_cuts(records: Sequence[ResidueRecord], is_cut: np.ndarray) -> None:
         f"{after.full_id} ({int(is_cut.sum())} such places), as the number goes back "
         "there, though their beads are as near as bonded ones. If they are bonded, let "
         "the numbers grow, or give the bonds (system=, or a topology that has them)",
+        BackmapWarning,
+        stacklevel=2,
+    )
+
+
+def _tell_unit(distance: np.ndarray) -> None:
+    """Warn where most pairs that ought to be bonded are as far as in angstrom."""
+    median = float(np.median(distance)) if len(distance) else 0.0
+    if median <= _FAR_MEDIAN:
+        return
+    warnings.warn(
+        f"consecutive residues are {median:.3g} nm apart (median of {len(distance)} "
+        "pairs), so each becomes a chain of its own; bonded beads have about 0.38: is "
+        "the unit right (angstrom in PDB and mmCIF files, nm in NPY files and Python)?",
         BackmapWarning,
         stacklevel=2,
     )

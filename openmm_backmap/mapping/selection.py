@@ -124,8 +124,8 @@ def find_beads(records: Sequence[ResidueRecord], mapping: CGMapping) -> np.ndarr
                 raise TopologyError(
                     f"residue {record.label} has no bead {bead.name!r} (it has "
                     f"{', '.join(record.atom_names)}); mapping {mapping.name!r} wants "
-                    "one in each residue: choose another mapping or give a CGMapping "
-                    "of your own"
+                    f"one in each residue: name that particle {bead.name} if it is "
+                    "there, or choose another mapping"
                 )
     return index
 

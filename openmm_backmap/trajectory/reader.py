@@ -96,6 +96,31 @@ class CGFrameChunks:
         self._chunk = chunk
         self.n_frames = sum(len(frames) for _, frames in self._plan)
 
+    def read_frame(self, number: int) -> CGFrame:
+        """Read one frame, before or while all of them are read.
+
+        Parameters
+        ----------
+        number : int
+            0 to `n_frames` - 1, counted over the frames that are read.
+
+        Returns
+        -------
+        CGFrame
+            The one that `iterate` gives at that place.
+
+        Raises
+        ------
+        InputError
+            If there are fewer frames.
+        """
+        rest = number
+        for source, frames in self._plan:
+            if rest < len(frames):
+                return next(source.iterate(frames[rest : rest + 1]))
+            rest -= len(frames)
+        raise InputError(f"frame {number} of {self.n_frames}: there is none")
+
     def iterate(self, n_done: int = 0) -> Iterator[tuple[list[CGFrame], int]]:
         """Read chunk after chunk; those that are done are not read.
 
@@ -172,7 +197,7 @@ def _plan(
         if wanted is not None and source.n_atoms != wanted:
             raise TrajectoryError(
                 f"{source.path} has {source.n_atoms} particles, {name} has {wanted}: "
-                "give the topology that this trajectory was written with"
+                "give the topology, or sequence, that this trajectory was written with"
             )
         end = source.n_frames if stop is None else min(source.n_frames, stop - offset)
         frames = range(first - offset, max(end, first - offset), stride)

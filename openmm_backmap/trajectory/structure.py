@@ -47,7 +47,7 @@ def full_suffix(path: Path) -> str:
 
 
 def check_file(path: str | Path) -> Path:
-    """Check that an input file exists and is not empty.
+    """Check that an input file exists, is not empty and not wrongly compressed.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def check_file(path: str | Path) -> Path:
     Raises
     ------
     InputError
-        If there is no such file.
+        If there is no such file, or if it is compressed and neither PDB nor mmCIF.
     TrajectoryError
         If it is empty.
     """
@@ -72,6 +72,12 @@ def check_file(path: str | Path) -> Path:
     if path.stat().st_size == 0:
         raise TrajectoryError(
             f"{path} is empty: was the run that wrote it stopped at its start?"
+        )
+    is_text = full_suffix(path) in (*PDB_SUFFIXES, *MMCIF_SUFFIXES)
+    if path.suffix.lower() == ".gz" and not is_text:
+        raise InputError(
+            f"{path} is compressed, and only PDB and mmCIF files are read so: unpack "
+            "it (gunzip)"
         )
     return path
 

@@ -1,6 +1,7 @@
 """``openmm-backmap backmap``: good input to output, bad input to one line."""
 
 import csv
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -303,6 +304,38 @@ def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     assert backmap(*words) == 0
     assert backmap(*words, "--resume") == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_cut_off_trajectory_is_warned_of_once(cg, here, capsys) -> None:
+    data = (cg / "cg.dcd").read_bytes()
+    Path("cut.dcd").write_bytes(data[:-200])
+    assert backmap("cut.dcd", "-t", cg / "cg.pdb", "-o", "aa.xtc") == 0
+    assert capsys.readouterr().err.count("5 whole frames are read") == 1
+
+
+def test_a_compressed_structure_holds_its_topology(cg, here) -> None:
+    Path("cg.pdb.gz").write_bytes(gzip.compress((cg / "ca.pdb").read_bytes()))
+    assert backmap("cg.pdb.gz", "-o", "aa.xtc") == 0
+    assert backmap(cg / "ca.pdb", "-o", "bb.xtc") == 0
+    assert Path("aa.xtc").read_bytes() == Path("bb.xtc").read_bytes()
+
+
+@pytest.mark.parametrize("other", [["--stride", 2], ["--start", 1], ["--stop", 1]])
+def test_a_job_is_not_continued_with_other_frames(cg, here, capsys, other) -> None:
+    write_bad_input(here, cg)
+    words = ("-t", cg / "cg.pdb", "-o", "aa.xtc", "-c", 1)
+    assert backmap("nan.npy", *words) == 1  # its third frame is not finite
+    kept = Path("aa.partial.xtc").read_bytes()
+    good = np.load("nan.npy")
+    good[2] = good[1]
+    np.save("nan.npy", good)
+    capsys.readouterr()
+    assert backmap("nan.npy", *words, *other, "--resume") == 1
+    err = capsys.readouterr().err
+    assert "cannot continue" in err and "--stride of the interrupted job" in err
+    assert Path("aa.partial.xtc").read_bytes() == kept
+    assert backmap("nan.npy", *words, "--resume") == 0
+    assert len(mdtraj.load("aa.xtc", top="aa.pdb")) == len(good)
 
 
 def test_chain_ends_are_those_of_the_run(cg, here) -> None:

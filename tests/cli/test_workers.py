@@ -289,6 +289,12 @@ def test_chunks_of_a_killed_dask_worker_are_done_again(
     np.testing.assert_array_equal(read_positions("aa"), serial)
 
 
+def test_a_scheduler_file_that_is_not_there_is_told(cg, here, capsys) -> None:
+    pytest.importorskip("distributed")
+    assert main(words_of(cg, "aa.dcd", "--scheduler", "none.json")) == 1
+    assert "none.json: no such file" in capsys.readouterr().err
+
+
 def test_a_scheduler_that_is_not_there_is_told(cg, here, capsys, monkeypatch) -> None:
     dask = pytest.importorskip("dask")
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):

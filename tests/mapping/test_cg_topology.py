@@ -149,6 +149,7 @@ def _one_residue(name: str, atoms: list[str]) -> app.Topology:
     ("name", "atoms", "mapping", "message"),
     [
         ("ALA", ["BB", "SC1"], "ca", "ALA 7 of chain 'A' has no bead 'CA'.*BB, SC1"),
+        ("ALA", ["B"], "ca", "it has B.*name that particle CA"),
         ("ALA", ["CA", "O"], "awsem", "ALA 7 of chain 'A' has no bead 'CB'"),
         ("UNK", ["CA"], "ca", "UNK 7 of chain 'A' is not one of the twenty"),
         ("ALA", ["CA", "CA"], "ca", "2 beads named 'CA'"),

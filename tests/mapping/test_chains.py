@@ -132,6 +132,18 @@ def test_a_far_pair_ends_a_segment_even_if_numbers_go_on() -> None:
     assert segments(topology, positions=straight(8, {3: 0.81})) == [4, 4]
 
 
+def test_positions_in_another_unit_are_said() -> None:
+    topology = make_topology(NUMBERS)
+    with pytest.warns(BackmapWarning, match=r"3.8 nm apart \(median of 7 pairs\)"):
+        assert segments(topology, positions=10.0 * straight(8)) == [1] * 8
+    bonded = make_system(8, [(k, k + 1) for k in range(7)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert segments(topology, positions=straight(8, {3: 9.0})) == [4, 4]
+        found = segments(topology, positions=10.0 * straight(8), system=bonded)
+        assert found == [8]
+
+
 def test_a_gap_in_the_numbers_is_judged_by_its_distance() -> None:
     topology = make_topology(["1", "2", "3", "10", "11"])
     assert segments(topology) == [3, 2]

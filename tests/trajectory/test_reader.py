@@ -21,6 +21,7 @@ from openmm_backmap.frames import CGFrame
 from openmm_backmap.mapping.atom_topology import AtomTopology
 from openmm_backmap.mapping.cg_topology import CGTopology
 from openmm_backmap.trajectory import (
+    CGFrameChunks,
     count_cg_frames,
     open_source,
     read_cg_frames,
@@ -135,6 +136,13 @@ def test_several_files_are_read_as_one(tmp_path: Path) -> None:
         frames = read_all(paths, start=part.start, stop=part.stop, stride=part.step)
         wanted = meant.xyz[part]
         assert len(frames) == len(wanted)
+        chunks = CGFrameChunks(
+            paths, start=part.start or 0, stop=part.stop, stride=part.step
+        )
+        for k, frame in enumerate(frames):
+            assert np.array_equal(chunks.read_frame(k).positions, frame.positions)
+        with pytest.raises(InputError, match="there is none"):
+            chunks.read_frame(len(frames))
         assert np.allclose([f.positions for f in frames], wanted, atol=6e-4)
 
 
@@ -271,6 +279,8 @@ BAD = [
     ("text.pdb", b"hello\n" * 40, TopologyError, "no atoms|cannot read"),
     ("text.gro", b"hello\n" * 40, TrajectoryError, "number of atoms"),
     ("text.mp4", b"hello\n" * 40, InputError, "is not one of"),
+    ("cg.dcd.gz", gzip.compress(b"hello"), InputError, "compressed.*gunzip"),
+    ("cg.gro.gz", gzip.compress(b"hello"), InputError, "compressed.*gunzip"),
 ]
 
 
@@ -289,7 +299,7 @@ def test_wrong_input_fails_before_the_first_frame_is_asked_for(tmp_path: Path) -
     make_trajectory().save(str(path))
     with pytest.raises(InputError, match="does not exist"):
         read_cg_frames(tmp_path / "no.dcd")
-    with pytest.raises(TrajectoryError, match=r"has 12 particles.*has 3"):
+    with pytest.raises(TrajectoryError, match=r"has 12 particles.*has 3.*or sequence"):
         read_cg_frames(path, CGTopology.from_sequence("GSM"))
     with pytest.raises(InputError, match="only 11 frames"):
         read_cg_frames(path, start=11)
