@@ -369,6 +369,7 @@ class MMCIFWriter(_TextWriter):
                     lines.append(f"_struct_conn.{partner}_label_{field}")
                 for field in ("asym_id", "comp_id", "seq_id"):
                     lines.append(f"_struct_conn.{partner}_auth_{field}")
+                lines.append(f"_struct_conn.pdbx_{partner}_PDB_ins_code")
         for number, pair in enumerate(bonds):
             kind = "disulf" if pair[0].name == pair[1].name == "SG" else "covale"
             row = [f"{kind}{number + 1}", kind]
@@ -377,7 +378,8 @@ class MMCIFWriter(_TextWriter):
                 first = next(residue.chain.residues()).index
                 label = str(residue.index - first + 1)
                 row += [chain_id, residue.name, label, atom.name]
-                row += [chain_id, residue.name, _split_number(residue)[0]]
+                residue_id, code = _split_number(residue)
+                row += [chain_id, residue.name, residue_id, code or "?"]
             lines.append(" ".join(row))
         lines += ["#", "loop_", *(f"_atom_site.{name}" for name in _ATOM_SITE), ""]
         return "\n".join(lines)

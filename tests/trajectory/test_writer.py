@@ -399,3 +399,21 @@ def test_bonds_of_phosphorylated_residues_come_back(
         return {tuple(sorted((a.index, b.index))) for a, b in topology.bonds()}
 
     assert bonds(file.topology) == bonds(atoms.topology)
+
+
+def test_bonds_of_residues_with_insertion_codes_join_them(tmp_path: Path) -> None:
+    cg = replace(
+        CGTopology.from_sequence("GCSCG"), residue_id=("51", "52", "52A", "52B", "53")
+    )
+    atoms = AtomTopology.from_cg_topology(cg, disulfides=((1, 3),))
+    path = tmp_path / "aa.cif"
+    with open_writer(path, atoms) as writer:
+        writer.write(AtomFrame(np.zeros((atoms.n_atoms, 3), np.float32), None, 0, 0.0))
+    (bond,) = gemmi.read_structure(str(path)).connections
+    assert [str(bond.partner1), str(bond.partner2)] == ["A/CYS 52/SG", "A/CYS 52B/SG"]
+    pairs = [
+        {first.residue.index, second.residue.index}
+        for first, second in app.PDBxFile(str(path)).topology.bonds()
+        if first.name == second.name == "SG"
+    ]
+    assert pairs == [{1, 3}]
