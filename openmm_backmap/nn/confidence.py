@@ -14,6 +14,9 @@ N_KNOTS = 21
 N_TERMS = 12
 REACH: int = 15
 """Residues of the segment on either side that make a stretch."""
+CLEAN: float = 0.004
+"""Up to this shift of CAs (nm) a trace counts as not moved; crystals hardly ever are
+moved farther, traces of bonds without angle terms always."""
 MOST: float = 0.05
 """Shifts (nm) beyond this count as this: the fit has not seen larger ones."""
 UNIT: float = 0.03
@@ -65,6 +68,7 @@ class ConfidenceMap(nn.Module):
         weight = torch.zeros(N_TERMS, dtype=torch.float32)
         weight[1] = 1.0
         self.reach = REACH
+        self.clean = CLEAN
         self.most = MOST
         self.unit = UNIT
         self.floor = FLOOR
@@ -80,7 +84,6 @@ class ConfidenceMap(nn.Module):
         residue_type: Tensor,
         chain_index: Tensor,
         shift: Tensor,
-        is_read: Tensor,
         is_told: Tensor,
     ) -> Tensor:
         """What the regression sees; see `forward`.
@@ -88,9 +91,8 @@ class ConfidenceMap(nn.Module):
         Returns
         -------
         torch.Tensor, shape (F, R, 12)
-            One, log odds of the residue and of its stretch; the same where the
-            contacts were not read, there times the shift, and where a centre of mass
-            is known.
+            One, log odds of the residue and of its stretch; the same on moved traces,
+            there times the shift, and where a centre of mass is known.
         """
         frames, residues = confidence.shape[0], confidence.shape[1]
         sure = calibrate(confidence, self.table)
@@ -105,11 +107,10 @@ class ConfidenceMap(nn.Module):
         own = torch.logit(sure, self.floor)
         around = torch.logit(mean.to(sure.dtype), self.floor).view(frames, residues)
         told = torch.stack((torch.ones_like(own), own, around), -1)
-        unread = (~is_read).to(sure.dtype).unsqueeze(-1)
-        moved = (shift.clamp(max=self.most) / self.unit).unsqueeze(-1)
+        far = (shift.clamp(max=self.most) / self.unit).unsqueeze(-1)
         mass = is_told.to(sure.dtype).unsqueeze(-1)
-        unread = unread * (1.0 - mass)
-        return torch.cat((told, unread * told, unread * moved * told, mass * told), -1)
+        moved = (shift > self.clean).to(sure.dtype).unsqueeze(-1) * (1.0 - mass)
+        return torch.cat((told, moved * told, moved * far * told, mass * told), -1)
 
     def forward(
         self,
@@ -117,7 +118,6 @@ class ConfidenceMap(nn.Module):
         residue_type: Tensor,
         chain_index: Tensor,
         shift: Tensor,
-        is_read: Tensor,
         is_told: Tensor,
     ) -> Tensor:
         """Map confidences.
@@ -130,8 +130,6 @@ class ConfidenceMap(nn.Module):
             Type and segment of each residue.
         shift : torch.Tensor, shape (F, R)
             How far the CAs of the segment were moved, root mean square in nm.
-        is_read : torch.Tensor, shape (F, R), bool
-            Where the contact network was asked, see `Packer.forward`.
         is_told : torch.Tensor, shape (F, R), bool
             Residues whose centre of mass is known.
 
@@ -141,6 +139,6 @@ class ConfidenceMap(nn.Module):
             0 to 1.
         """
         terms = self.compute_terms(
-            confidence, residue_type, chain_index, shift, is_read, is_told
+            confidence, residue_type, chain_index, shift, is_told
         )
         return torch.sigmoid((terms * self.weight).sum(-1))

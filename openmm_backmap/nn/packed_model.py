@@ -17,11 +17,6 @@ from openmm_backmap.packing.planes import PlaneSettings
 __all__ = ["PackedModel"]
 
 
-CLEAN = 0.004
-"""Up to this shift of CAs (nm) a trace is like those that the contact network was
-fitted to; crystal structures are, traces of bonds without angle terms hardly ever."""
-
-
 class PackedModel(ProposingModel):
     """A model that proposes side chains on a backbone and packs them.
 
@@ -47,7 +42,6 @@ class PackedModel(ProposingModel):
         super().__init__(packer, ramachandran, planes, chain_noise)
         self.first_sweep = first_sweep
         self.n_noise = n_noise
-        self.clean = CLEAN
         self.certainty = ConfidenceMap()
 
     def forward(
@@ -103,10 +97,8 @@ class PackedModel(ProposingModel):
             sweeps = noise[..., self.first_sweep : self.n_noise]
         beads = bead_positions[:, :, 0]
         shift = compute_shift(backbone[:, :, 1], beads, chain_index)
-        is_clean = shift <= self.clean
-        is_told = torch.zeros_like(is_clean)
+        is_told = torch.zeros_like(shift, dtype=torch.bool)
         if hints is not None:
-            is_clean = torch.zeros_like(is_clean)
             is_told = hints.has_com
         _, positions, confidence = self.packer(
             backbone,
@@ -117,13 +109,12 @@ class PackedModel(ProposingModel):
             chi,
             log_p,
             sweeps,
-            is_clean,
         )
         positions = self.turn_last_residues(
             positions, residue_type, chain_index, neighbor_index, box, hints
         )
         confidence = self.certainty(
-            confidence, residue_type, chain_index, shift, is_clean, is_told
+            confidence, residue_type, chain_index, shift, is_told
         )
         return positions, confidence
 

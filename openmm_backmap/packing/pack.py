@@ -98,7 +98,6 @@ class Packer(torch.nn.Module):
         chi: Tensor,
         log_p: Tensor,
         noise: Tensor | None = None,
-        is_clean: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose one candidate a residue so that all of them fit together.
 
@@ -119,9 +118,6 @@ class Packer(torch.nn.Module):
         noise : torch.Tensor or None, shape (F, R, S)
             N(0, 1) numbers that drive one mutually packed sample: a first choice
             from the marginals and S - 1 Gibbs sweeps. If None, the mode.
-        is_clean : torch.Tensor or None, shape (F, R), bool
-            Residues on traces that are clean enough for the contact network. If
-            None, all.
 
         Returns
         -------
@@ -138,9 +134,6 @@ class Packer(torch.nn.Module):
             return chi[:, :, 0], none, log_p[:, :, 0]
         # samples follow the energies alone
         rates = self.contacts is not None and noise is None
-        if is_clean is None:
-            is_clean = torch.ones_like(backbone[:, :, 0, 0], dtype=torch.bool)
-        rates = rates and bool(is_clean.any())
         # a few thousand residues at once: they fit the caches, and memory stays flat
         n_rows = 131072 if backbone.is_cuda else 4096
         n_frames = max(1, n_rows // residue_type.numel())
@@ -161,8 +154,7 @@ class Packer(torch.nn.Module):
             )
             marginal = state.marginal
             if rates:
-                kept = is_clean[start:stop].reshape(-1, 1)
-                marginal = torch.where(kept, self.rate(state), marginal)
+                marginal = self.rate(state)
             part_chi, part_positions, part_confidence = settle_frames(
                 state,
                 marginal,

@@ -25,7 +25,7 @@ STRAIN: float = 0.08
 """Change of a bond's length that is mended, as a share; one is broken at 10 %."""
 BOND_STIFFNESS: float = 1.0
 """Springs stiffer than this are bonds, the others hold angles and planes."""
-N_ROUNDS: int = 6
+N_ROUNDS: int = 9
 N_STEPS: int = 24
 RESERVE: float = 0.2
 """How far, in nm, two residues may come nearer in all rounds together."""

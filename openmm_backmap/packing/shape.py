@@ -9,6 +9,7 @@ from openmm_backmap.packing.springs import (
     BEFORE_PROLINE,
     HAND_CENTERS,
     PEPTIDE,
+    list_flat_atoms,
     list_inner_pairs,
 )
 from openmm_backmap.residues.names import N_TYPES, RESIDUE_NAMES
@@ -45,10 +46,16 @@ class ShapeLists(nn.Module):
             for k, (a, b, weight) in enumerate(pairs):
                 pair[t, k, 0], pair[t, k, 1] = a, b
                 stiffness[t, k] = weight
+        flat = [list_flat_atoms(t) for t in range(N_TYPES)]
+        side = torch.full((N_TYPES, max(map(len, flat)), 4), -1, dtype=torch.int64)
+        for t, rows in enumerate(flat):
+            for k, quadruple in enumerate(rows):
+                side[t, k] = torch.tensor(quadruple)
         center = torch.full((N_TYPES, 4), -1, dtype=torch.int64)
         for name, slots in HAND_CENTERS.items():
             center[RESIDUE_NAMES.index(name)] = torch.tensor(slots)
         self.register_buffer("center", center, persistent=False)
+        self.register_buffer("side", side, persistent=False)
         self.register_buffer("pair", pair, persistent=False)
         self.register_buffer("stiffness", stiffness, persistent=False)
 
@@ -153,7 +160,7 @@ class ShapeLists(nn.Module):
     def list_heights(
         self, frames: int, residue_type: Tensor, chain_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Quadruples (N, 4) of hands and peptide planes; which are hands (N,)."""
+        """Quadruples (N, 4) of hands and planes; which are hands (N,)."""
         residues = residue_type.shape[0]
         row = torch.arange(residues, device=residue_type.device).unsqueeze(1) * 14
         alpha = torch.tensor([1, 0, 2, 4], device=row.device) + row
@@ -163,7 +170,9 @@ class ShapeLists(nn.Module):
         joined = torch.nonzero(has_next(chain_index)).squeeze(-1).unsqueeze(1) * 14
         plane = torch.tensor([15, 1, 2, 3], device=row.device) + joined
         flat = torch.tensor([14, 1, 2, 3], device=row.device) + joined
-        index = torch.cat((alpha, second, plane, flat))
+        side = self.side[residue_type]
+        ring = (side + row.unsqueeze(2))[side[:, :, 0] >= 0]
+        index = torch.cat((alpha, second, plane, flat, ring))
         is_hand = torch.ones_like(index[:, 0], dtype=torch.bool)
         is_hand[alpha.shape[0] + second.shape[0] :] = False
         base = torch.arange(frames, device=row.device).view(-1, 1, 1) * (residues * 14)

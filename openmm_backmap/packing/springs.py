@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from openmm_backmap.packing.exclusions import compute_bond_distances
-from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS, RINGS
+from openmm_backmap.residues.atoms import ATOM_SLOT, N_SLOTS
 from openmm_backmap.residues.names import RESIDUE_NAMES
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "HAND_CENTERS",
     "PEPTIDE",
     "compute_heights",
+    "list_flat_atoms",
     "list_inner_pairs",
 ]
 
@@ -43,10 +44,16 @@ HAND_CENTERS = {
 }  # fmt: skip
 """Tetrahedra of side chains: the slots of a centre and of three neighbours."""
 
-_FLAT = {
-    "ARG": ("CD", "NE", "CZ", "NH1", "NH2"),
-    "PHE": ("CB",), "TYR": ("CB", "OH"), "TRP": ("CB",), "HIS": ("CB",),
+_PLANES = {
+    "ARG": ("NE NH1 NH2", "CZ CD"),
+    "ASN": ("CB OD1 ND2", "CG"), "ASP": ("CB OD1 OD2", "CG"),
+    "GLN": ("CG OE1 NE2", "CD"), "GLU": ("CG OE1 OE2", "CD"),
+    "HIS": ("CG CE1 NE2", "CB ND1 CD2"),
+    "PHE": ("CG CE1 CE2", "CB CD1 CD2 CZ"),
+    "TRP": ("CG CZ2 CE3", "CB CD1 CD2 NE1 CE2 CZ3 CH2"),
+    "TYR": ("CG CE1 CE2", "CB CD1 CD2 CZ OH"),
 }  # fmt: skip
+"""Flat groups of side chains: three atoms that span the plane, and the others."""
 
 
 def cross(u: Tensor, v: Tensor) -> Tensor:
@@ -90,6 +97,27 @@ def compute_heights(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (over * normal).sum(0), normal, lever
 
 
+def list_flat_atoms(residue_type: int) -> list[tuple[int, int, int, int]]:
+    """Atoms of a side chain that lie in a plane.
+
+    Distances hold it badly: to first order they do not change across it.
+
+    Parameters
+    ----------
+    residue_type : int
+        0 to 19.
+
+    Returns
+    -------
+    list of tuple
+        Slot of the atom, and of the three that span the plane.
+    """
+    slots = ATOM_SLOT[residue_type]
+    span, others = _PLANES.get(RESIDUE_NAMES[residue_type], ("", ""))
+    corners = [slots[name] for name in span.split()]
+    return [(slots[name], *corners) for name in others.split()]
+
+
 def list_inner_pairs(residue_type: int) -> list[tuple[int, int, float]]:
     """Pairs of one residue whose distance no torsion changes.
 
@@ -103,15 +131,8 @@ def list_inner_pairs(residue_type: int) -> list[tuple[int, int, float]]:
     list of tuple
         Two slots and the stiffness of the spring between them.
     """
-    name = RESIDUE_NAMES[residue_type]
-    slots = ATOM_SLOT[residue_type]
     distance = compute_bond_distances(residue_type)
-    flat: set[int] = set()
-    for ring in RINGS[residue_type]:
-        flat |= {slots[a] for a in ring}
-    flat |= {slots[a] for a in _FLAT.get(name, ())}
-    if name == "PRO":
-        flat = set()
+    flat = {slot for row in list_flat_atoms(residue_type) for slot in row}
     pairs = []
     for a in range(N_SLOTS):
         for b in range(a + 1, N_SLOTS):

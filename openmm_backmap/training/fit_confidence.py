@@ -17,7 +17,7 @@ from openmm_backmap.metrics.calibration import fit_calibration
 from openmm_backmap.nn.bead_model import BeadModel
 from openmm_backmap.nn.ca_noise import compute_shift
 from openmm_backmap.nn.confidence import N_KNOTS, ConfidenceMap
-from openmm_backmap.nn.packed_model import CLEAN, PackedModel
+from openmm_backmap.nn.packed_model import PackedModel
 from openmm_backmap.residues.atoms import SLOT_NAMES
 from openmm_backmap.training.batches import CRYSTAL_METHODS
 from openmm_backmap.training.fit_packing import choose_entries, make_inputs
@@ -46,7 +46,6 @@ class _Outcome(NamedTuple):
     kind: Tensor  # (R,) int64
     segment: Tensor  # (R,) int64
     shift: Tensor  # (R,) nm
-    is_read: Tensor  # (R,) bool
     is_told: Tensor  # (R,) bool
     is_right: Tensor  # (R,) bool
     is_known: Tensor  # (R,) bool
@@ -131,7 +130,6 @@ def fit_confidence(
             o.kind,
             o.segment,
             o.shift[None],
-            o.is_read[None],
             o.is_told[None],
         )[0]
         terms.append(rows[o.is_known].double().numpy())
@@ -221,7 +219,6 @@ def _judge(
     with torch.no_grad():
         positions, confidence = model(beads, kind, segment, near, box, None)
         shift = compute_shift(positions[:, :, 1], beads[:, :, 0], segment)
-    is_read = torch.zeros_like(is_told) if has_masses else shift[0] <= CLEAN
     sure = torch.from_numpy(entry.mask)
     truth = torch.from_numpy(entry.positions[:1])
     native = torsions_from_atoms(truth, sure, kind, segment)
@@ -237,7 +234,6 @@ def _judge(
         kind,
         segment,
         shift[0],
-        is_read,
         is_told,
         ~wrong,
         # the ring of proline is not chosen like a rotamer

@@ -13,6 +13,7 @@ from openmm_backmap.nn.ca_decode import CADecoder
 from openmm_backmap.nn.ca_model import CA_NOISE_WIDTH, CAModel
 from openmm_backmap.nn.ca_network import CANetwork
 from openmm_backmap.nn.ca_noise import compute_shift, estimate_noise
+from openmm_backmap.packing.contact_network import ContactNetwork
 from openmm_backmap.packing.pack import Packer
 
 
@@ -188,3 +189,26 @@ def test_the_shift_of_a_trace_is_taken_a_segment() -> None:
     first = (0.5 * (0.03**2 + 0.04**2)) ** 0.5
     wanted = [[first, first, 0.0, 0.0, 0.0], [0.0, 0.0, *[0.01 / 3**0.5] * 3]]
     torch.testing.assert_close(shift, torch.tensor(wanted))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.03])
+def test_contacts_are_read_however_noisy_the_trace(
+    model: CAModel, protein: SimpleNamespace, sigma: float
+) -> None:
+    inputs = make_inputs(protein)
+    push = np.random.default_rng(7).normal(0, sigma, inputs[0].shape)
+    inputs[0] = inputs[0] + torch.from_numpy(push.astype(np.float32))
+    torch.manual_seed(3)
+    network = ContactNetwork().eval()
+    torch.nn.init.normal_(network.candidate[-1].weight, std=3.0)
+    try:
+        with torch.no_grad():
+            plain = model(*inputs)[0]
+            model.packer.contacts = network
+            rated = model(*inputs)[0]
+    finally:
+        model.packer.contacts = None
+    moved = compute_shift(plain[:, :, 1], inputs[0][:, :, 0], inputs[2]).max()
+    assert (moved > 0.008) == (sigma > 0.0)
+    assert torch.equal(plain[:, :, :4], rated[:, :, :4])
+    assert (plain - rated).abs().amax((0, 2, 3)).gt(0.05).sum() > 3

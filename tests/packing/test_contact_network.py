@@ -284,37 +284,6 @@ def test_samples_follow_the_energies_alone(
     assert torch.equal(found[0], found[1])
 
 
-def test_noisy_traces_are_packed_by_the_energies_alone(
-    open_packer: Packer, packing_case: Callable[..., SimpleNamespace]
-) -> None:
-    case = packing_case(2)
-
-    def run(is_clean: torch.Tensor | None) -> torch.Tensor:
-        with torch.no_grad():
-            return open_packer(
-                case.backbone,
-                case.residue_type,
-                case.chain_index,
-                case.neighbor_index,
-                case.box,
-                case.chi,
-                case.log_p,
-                None,
-                is_clean,
-            )[1]
-
-    plain = run(None)
-    open_packer.contacts = taught_network()
-    rated = run(None)
-    assert not torch.equal(rated, plain)
-    is_clean = torch.zeros(2, len(case.residue_type), dtype=torch.bool)
-    assert torch.equal(run(is_clean), plain)
-    is_clean[1] = True
-    mixed = run(is_clean)
-    assert torch.equal(mixed[0], plain[0])
-    torch.testing.assert_close(mixed[1], rated[1], atol=1e-5, rtol=0)
-
-
 def test_baked_smoothing_gives_the_same_table() -> None:
     torch.manual_seed(0)
     network = ContactNetwork(width=3, smoothing=0.25)

@@ -95,6 +95,39 @@ def test_overlaps_give_way_and_the_rest_stays(
     )
 
 
+def measure_off_plane(case: SimpleNamespace, positions: Tensor) -> np.ndarray:
+    """Farthest atom (nm) from the best plane of each flat side chain that moved."""
+    groups = {
+        "PHE": "CB CG CD1 CD2 CE1 CE2 CZ", "TYR": "CB CG CD1 CD2 CE1 CE2 CZ OH",
+        "TRP": "CB CG CD1 CD2 NE1 CE2 CE3 CZ2 CZ3 CH2", "HIS": "CB CG ND1 CD2 CE1 NE2",
+        "ASN": "CB CG OD1 ND2", "ASP": "CB CG OD1 OD2", "ARG": "CD NE CZ NH1 NH2",
+        "GLN": "CG CD OE1 NE2", "GLU": "CG CD OE1 OE2",
+    }  # fmt: skip
+    found = []
+    for kind, atoms in zip(case.residue_type.tolist(), positions[0], strict=True):
+        names = groups.get(RESIDUE_NAMES[kind], "").split()
+        if names:
+            points = atoms[[ATOM_SLOT[kind][name] for name in names]].double().numpy()
+            points -= points.mean(axis=0)
+            found.append(np.abs(points @ np.linalg.svd(points)[2][2]).max())
+    return np.array(found)
+
+
+def test_rings_and_planes_that_are_pushed_stay_flat(
+    packing_case: Callable[..., SimpleNamespace],
+) -> None:
+    case = packing_case()
+    chi = case.native_chi.clone()
+    # every third ring is turned into what is around it
+    is_ring = torch.isin(case.residue_type, torch.tensor([8, 13, 17, 18]))
+    chi[0, torch.nonzero(is_ring).flatten()[::3], 0] += 2.0
+    before = build(case, chi)
+    after = relieve(case, before)
+    assert measure_off_plane(case, before).max() < 0.002
+    assert (after - before).norm(dim=-1)[0, is_ring].max() > 0.02
+    assert measure_off_plane(case, after).max() < 0.006
+
+
 def test_frames_without_overlaps_are_left_alone(
     packing_case: Callable[..., SimpleNamespace],
 ) -> None:
