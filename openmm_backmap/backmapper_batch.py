@@ -13,6 +13,7 @@ from openmm_backmap.backmapper_disulfides import notice_disulfides
 from openmm_backmap.backmapper_frames import check_frame
 from openmm_backmap.backmapper_pieces import cut_frame
 from openmm_backmap.builder.backbone import place_terminal_oxygen
+from openmm_backmap.builder.equivalent_atoms import name_equivalent_atoms
 from openmm_backmap.errors import BadOutputError
 from openmm_backmap.frames import AtomFrame, CGFrame
 from openmm_backmap.geometry.neighbors import find_neighbors
@@ -223,6 +224,7 @@ class BatchRunner:
                 heavy, confidence = (part.detach().cpu() for part in found)
             oxt = place_terminal_oxygen(heavy, self._chain_index)
         heavy = heavy.numpy()
+        name_equivalent_atoms(heavy, self.cg_topology.residue_type)
         if self.tells_disulfides:
             self.tells_disulfides = False
             notice_disulfides(heavy, self.atom_topology)
