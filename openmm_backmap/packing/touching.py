@@ -32,6 +32,8 @@ have any that are, and simulations without a projection do."""
 
 BRIDGE: float = 0.195
 """SG may be as near (nm) to one another; a disulfide is 0.204 long."""
+APART: float = 0.3
+"""The same of SG of which one is nearer to a third."""
 
 
 class TouchLists(nn.Module):
@@ -67,6 +69,7 @@ class TouchLists(nn.Module):
         self.eclipsed_next = ECLIPSED_NEXT
         self.firm = FIRM
         self.bridge = BRIDGE
+        self.apart = APART
         self.room = HydrogenRoom()
         # half of the distance within which a pair needs a closer look
         size = torch.where(self.room.length > 0, 0.5 * self.room.reach, 0.17)
@@ -193,6 +196,7 @@ class TouchLists(nn.Module):
             polar_allowance,
             hydrogen_margin,
         )
+        limit = self.part_third_sulfurs(limit, a, b, distance, positions)
         if loose is not None:
             told = loose.reshape(-1)
             told = told.index_select(0, row_a) | told.index_select(0, row_b)
@@ -213,6 +217,40 @@ class TouchLists(nn.Module):
             limit = limit.index_copy(0, hidden, wanted)
         kept = torch.nonzero(counts & (distance < limit + skin)).squeeze(-1)
         return a[kept], b[kept], limit[kept], shift[kept]
+
+    def part_third_sulfurs(
+        self, limit: Tensor, a: Tensor, b: Tensor, distance: Tensor, positions: Tensor
+    ) -> Tensor:
+        """Let each SG be bonded to one other at most, the nearest.
+
+        Parameters
+        ----------
+        limit, distance : torch.Tensor, shape (N,)
+            Distance below which atoms overlap, and that which they have, in nm.
+        a, b : torch.Tensor, shape (N,), int64
+            Atoms.
+        positions : torch.Tensor, shape (F, R, 14, 3)
+            All of them.
+
+        Returns
+        -------
+        torch.Tensor, shape (N,)
+            Limits in nm, `APART` for two SG of which one is nearer to a third.
+        """
+        pair = torch.nonzero(limit == self.bridge).squeeze(-1)
+        if pair.shape[0] < 2:
+            return limit
+        one, two = a.index_select(0, pair), b.index_select(0, pair)
+        length = distance.index_select(0, pair)
+        nearest = torch.full_like(positions[..., 0], float("inf")).reshape(-1)
+        nearest = nearest.scatter_reduce(0, one, length, "amin")
+        nearest = nearest.scatter_reduce(0, two, length, "amin")
+        shortest = torch.minimum(
+            nearest.index_select(0, one), nearest.index_select(0, two)
+        )
+        kept = limit.index_select(0, pair)
+        kept = torch.where(length > shortest, torch.full_like(kept, self.apart), kept)
+        return limit.index_copy(0, pair, kept)
 
     def find_near_atoms(
         self,

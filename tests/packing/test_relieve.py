@@ -435,6 +435,26 @@ def test_no_two_sulfurs_are_nearer_than_a_disulfide(
     assert bad.tolist() == [counts, counts]
 
 
+@pytest.mark.parametrize("third", [0.24, 0.32])
+def test_a_third_sulfur_keeps_off_a_disulfide(third: float) -> None:
+    slot = ATOM_SLOT[RESIDUE_NAMES.index("CYS")]["SG"]
+    kind = torch.tensor([RESIDUE_NAMES.index("CYS")] * 3)
+    # two frames; in the second one the third sulfur is far away
+    positions = torch.arange(84.0).view(2, 3, 14, 1) * torch.ones(3)
+    flat = positions.view(2, -1, 3)
+    flat[:, 14 + slot] = flat[:, slot] + torch.tensor([0.205, 0.0, 0.0])
+    flat[0, 28 + slot] = flat[0, 14 + slot] + torch.tensor([0.0, third, 0.0])
+    frame = torch.tensor([0, 0, 0, 1, 1, 1])
+    first, second = torch.tensor([0, 0, 1] * 2), torch.tensor([1, 2, 2] * 2)
+    where = ResiduePairs(frame, first, second, torch.zeros(6, 3))
+    chain, touch = torch.tensor([0, 1, 2]), ClashReliever().touch
+    a, b, limit, _ = touch.list_contacts(positions, kind, chain, where, 0.0)
+    found = dict(zip(zip(a.tolist(), b.tolist(), strict=True), limit, strict=True))
+    sulfurs = {pair: v for pair, v in found.items() if pair[0] % 14 == slot}
+    assert set(sulfurs) == ({(14 + slot, 28 + slot)} if third < 0.3 else set())
+    assert all(float(v) == pytest.approx(0.3) for v in sulfurs.values())
+
+
 @pytest.mark.parametrize(
     ("pair", "distance"),
     [("CB-N", 0.28), ("CB-O", 0.265), ("N-CG", 0.275)],
