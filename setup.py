@@ -16,7 +16,7 @@ VERSION = re.search(
 # simulation engine may need. environment.yml says the same for conda-forge
 # and tests/test_environment.py compares the two.
 INSTALL_REQUIRES = [
-    "e3nn>=0.5.4",
+    "e3nn>=0.5.7",  # the first with its setting jit_mode
     "mdtraj>=1.10",
     "numpy>=1.26",
     "openmm>=8.2",
