@@ -42,12 +42,12 @@ EXTRAS_REQUIRE = {
         "pandas>=2.0,<3",
     ],
     "test": [
-        "numpydoc>=1.7",
-        "pytest>=8.0",
+        "numpydoc>=1.11",  # lets a summary stand on the opening line
+        "pytest>=8.2",  # importorskip(exc_type=)
         "pytest-timeout>=2.2",
         "pytest-xdist>=3.5",
         "pyyaml>=6.0",
-        "ruff>=0.6",
+        "ruff>=0.12",
     ],
 }
 
