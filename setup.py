@@ -16,7 +16,7 @@ VERSION = re.search(
 # simulation engine may need. environment.yml says the same for conda-forge
 # and tests/test_environment.py compares the two.
 INSTALL_REQUIRES = [
-    "e3nn>=0.5.4",
+    "e3nn>=0.5.7",  # the first with its setting jit_mode
     "mdtraj>=1.10",
     "numpy>=1.26",
     "openmm>=8.2",
@@ -42,12 +42,12 @@ EXTRAS_REQUIRE = {
         "pandas>=2.0,<3",
     ],
     "test": [
-        "numpydoc>=1.7",
-        "pytest>=8.0",
+        "numpydoc>=1.11",  # lets a summary stand on the opening line
+        "pytest>=8.2",  # importorskip(exc_type=)
         "pytest-timeout>=2.2",
         "pytest-xdist>=3.5",
         "pyyaml>=6.0",
-        "ruff>=0.6",
+        "ruff>=0.12",
     ],
 }
 

@@ -228,7 +228,7 @@ class Trainer:
             group["lr"] = o.learning_rate * factor
         # dropout and label noise belong to the step, not to the process
         key = np.random.SeedSequence((self.config.seed, self.rank, self.step))
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
         self.step_module.train()
         self.step_module.set_progress(self.progress())
         self.optimizer.zero_grad(set_to_none=True)

@@ -248,7 +248,9 @@ def _is_related(first: str, second: str, identity: float) -> bool:
 def _join(pairs: np.ndarray, n: int) -> np.ndarray:
     """Connected components, numbered in order of appearance."""
     ones = np.ones(len(pairs))
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    # csgraph of scipy before 1.11.3 gives all nodes of 64-bit indices one label
+    row, column = pairs.T.astype(np.int32)
+    graph = coo_array((ones, (row, column)), shape=(n, n))
     _, label = connected_components(graph, directed=False)
     _, first, place = np.unique(label, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[place].astype(np.int64)

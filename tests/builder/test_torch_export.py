@@ -60,7 +60,9 @@ def inputs(frames: int, residues: int) -> tuple[Tensor, ...]:
 
 @pytest.fixture(scope="module")
 def exported():
-    frames, residues = torch.export.Dim("F", min=1), torch.export.Dim("R", min=3)
+    # torch 2.5 wants an upper bound, too
+    frames = torch.export.Dim("F", min=1, max=1000)
+    residues = torch.export.Dim("R", min=3, max=20000)
     wide = {0: frames, 1: residues}
     shapes = (wide, wide, wide, wide, wide, {0: residues}, {0: residues})
     return torch.export.export(Build(), inputs(3, 20), dynamic_shapes=shapes).module()

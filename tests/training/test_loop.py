@@ -347,7 +347,7 @@ def _average_by_hand(config: TrainingConfig, folder: Path, steps: int) -> torch.
         gradients = []
         for k, trainer in enumerate(ranks):
             key = np.random.SeedSequence((config.seed, k, step))
-            torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+            torch.manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
             trainer.step_module.train()
             trainer.optimizer.zero_grad()
             arguments = batch_arguments(trainer.sampler.batch(step))

@@ -203,10 +203,9 @@ def test_resolution_and_clashes_are_limits(protein_path):
 
 
 def test_models_share_their_atoms_and_torn_ones_are_left_out(structure, folder):
-    for k in (2, 3):
-        model = structure[0].clone()
-        model.num = k
-        structure.add_model(model)
+    for _ in range(2):
+        structure.add_model(structure[0].clone())
+    structure.renumber_models()
     structure[1][0][7].remove_atom(structure[1][0][7][-1].name, "*")
     for residue in list(structure[2][0])[50:]:
         for atom in residue:
