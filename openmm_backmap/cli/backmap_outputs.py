@@ -77,8 +77,10 @@ class BackmapOutputs:
         used = [Path(name) for name in self.arguments.trajectory]
         used += [Path(self.arguments.top)] if self.arguments.top else []
         paths = self.paths()
-        if len({os.path.abspath(path) for path in paths}) < len(paths):
-            self.arguments.parser.error("two outputs have one name")
+        names = [os.path.abspath(path) for path in paths]
+        twice = [path for path in paths if names.count(os.path.abspath(path)) > 1]
+        if twice:
+            self.arguments.parser.error(f"two outputs have one name: {twice[0]}")
         for path in paths:
             check_folder(path)
             if any(path.exists() and u.exists() and path.samefile(u) for u in used):
@@ -88,10 +90,23 @@ class BackmapOutputs:
         is_text = self.output.suffix.lower() not in _RESUMABLE
         if self.arguments.resume and is_text and _partial(self.output).exists():
             raise InputError(f"{_partial(self.output)}: {_ONLY_BINARY}")
+        self._check_minimized()
         if not (self.arguments.force or self.arguments.resume):
             check_absent(
                 _partial(self.output),
                 "--resume to continue that job, --force to start anew",
+            )
+
+    def _check_minimized(self) -> None:
+        """Refuse to minimize the rest of a job that has minimized nothing."""
+        if self.minimized is None or not self.arguments.resume:
+            return
+        begun, absent = _partial(self.output), _partial(self.minimized)
+        if begun.exists() and not absent.exists():
+            raise InputError(
+                f"{absent}: not there, so the frames in {begun} would be computed "
+                "again: leave --minimize out and minimize afterwards, or --force to "
+                "start anew"
             )
 
     def open(self, backmapper: "Backmapper") -> "Pipeline":

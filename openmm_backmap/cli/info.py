@@ -35,10 +35,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="show models, versions and devices, or what a file is understood as",
         description="Show models, versions and devices; or, given a topology, a "
-        "model file or a run folder, what it is understood as.",
+        "model or a run folder, what it is understood as.",
     )
     parser.add_argument(
-        "file", nargs="?", help="a topology, a model (.pt) or a run folder"
+        "file", nargs="?", help="a topology, a model (name or .pt) or a run folder"
     )
     parser.add_argument("--mapping", help="what the beads are (default: CA)")
     parser.add_argument(
@@ -65,11 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from openmm_backmap.artifact.packaged import (
+        check_one_meaning,
+        find_model,
+        list_models,
+    )
+
     console = Console(highlight=False)
     if arguments.file is None:
         _show_versions(console)
         _show_models(console)
         _show_devices(console)
+    elif arguments.file in list_models():
+        check_one_meaning(arguments.file)
+        _show_model_file(console, find_model(arguments.file))
     elif Path(arguments.file).is_dir() or Path(arguments.file).name == _CHECKPOINT:
         _show_run(console, Path(arguments.file))
     elif Path(arguments.file).suffix == ".pt":

@@ -299,6 +299,18 @@ def test_an_interrupted_job_is_resumed(cg, here, capsys) -> None:
     assert not list(here.glob("*partial*"))
 
 
+def test_the_rest_of_a_raw_job_is_not_minimized(cg, here, capsys) -> None:
+    words = (cg / "cg.dcd", "-t", cg / "cg.pdb", "-c", 1, "-o", "aa.xtc")
+    assert backmap(*words, "--stop", 2) == 0
+    Path("aa.xtc").rename("aa.partial.xtc")
+    before = Path("aa.partial.xtc").read_bytes()
+    Path("aa.pdb").unlink()
+    capsys.readouterr()
+    assert backmap(*words, "--minimize", "--resume") == 1
+    assert "leave --minimize out" in capsys.readouterr().err
+    assert Path("aa.partial.xtc").read_bytes() == before
+
+
 def test_a_finished_job_can_not_be_resumed_over(cg, here, capsys) -> None:
     words = (cg / "ca.pdb", "-o", "aa.xtc")
     assert backmap(*words) == 0

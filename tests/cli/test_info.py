@@ -24,8 +24,9 @@ def test_a_topology_is_explained(protein_path, capsys) -> None:
     assert "MRRYEVNIVL" in "".join(out.split())
 
 
-def test_a_model_file_shows_its_metadata(capsys) -> None:
-    assert main(["info", str(find_model("table"))]) == 0
+@pytest.mark.parametrize("name", ["table", str(find_model("table"))])
+def test_a_model_shows_its_metadata(name, capsys) -> None:
+    assert main(["info", name]) == 0
     metadata = json.loads(capsys.readouterr().out)
     assert metadata["name"] == "table" and metadata["format_version"] == 1
 
