@@ -53,6 +53,7 @@ class Planes(NamedTuple):
     on_corner: Tensor  # (4 P,) int64, as in `Springs`
     height: Tensor  # (P,) nm
     slack: Tensor  # (P,) nm: off by this costs nothing
+    square: Tensor  # (4 P,) squared change of the height with each corner
 
 
 class Beads(NamedTuple):

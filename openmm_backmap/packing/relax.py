@@ -216,9 +216,9 @@ class BeadRelaxer(nn.Module):
         weight = bonds[2]
         stiff.index_add_(0, springs.on_a[: springs.n_held], weight)
         stiff.index_add_(0, springs.on_b[: springs.n_held], weight)
-        hold = torch.full_like(planes.height, settings.height_weight)
-        on_corner = planes.on_corner.view(4, -1)
-        stiff.index_add_(0, on_corner[0], hold).index_add_(0, on_corner[2], hold)
+        # planes pull at all of their corners; with the whole of it steps are too short
+        hold = 0.5 * settings.height_weight * planes.square
+        stiff.index_add_(0, planes.on_corner, hold)
         inverse = settings.rate / (stiff[:n_moving] + 2.0 * settings.clash_weight)
         y = x[:, :n_moving]
         velocity = torch.zeros_like(y)
@@ -278,11 +278,13 @@ class BeadRelaxer(nn.Module):
             four, is_hand = four[kept], is_hand[kept]
         corner = four.t().reshape(-1)
         points = built.reshape(-1, 3).t().index_select(1, corner).view(3, 4, -1)
-        height, _normal, _lever = compute_heights(points)
+        height, _normal, lever = compute_heights(points)
         # a hand may flatten by a third; a peptide plane is held
         slack = torch.where(is_hand, 0.3 * height.abs(), torch.zeros_like(height))
         column = atoms.column.index_select(0, corner)
-        return Planes(column, column.clamp(max=atoms.n_moving), height, slack)
+        square = (lever * lever).reshape(-1)
+        on_corner = column.clamp(max=atoms.n_moving)
+        return Planes(column, on_corner, height, slack, square)
 
     def list_beads(
         self,

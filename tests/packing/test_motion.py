@@ -68,7 +68,7 @@ def test_plane_forces_are_gradients_and_exert_neither_force_nor_torque() -> None
     corner = four.t().reshape(-1)
     wanted = torch.tensor([0.05, -0.3, 0.2], dtype=torch.float64)
     slack = torch.tensor([0.0, 0.01, 0.0], dtype=torch.float64)
-    planes = Planes(corner, corner, wanted, slack)
+    planes = Planes(corner, corner, wanted, slack, torch.ones_like(wanted).repeat(4))
     x = atoms.t().contiguous()
     total = torch.zeros(3, moving.n_moving + 1, dtype=torch.float64)
     add_plane_forces(total, x, planes, 0.8)
