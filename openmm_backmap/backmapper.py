@@ -17,10 +17,10 @@ from openmm_backmap.backmapper_frames import (
     frames_from_positions,
 )
 from openmm_backmap.backmapper_input import (
-    as_cg_topology,
     check_mapping,
     check_options,
     is_mixed,
+    read_part,
     share_engine,
 )
 from openmm_backmap.backmapper_template import as_template, encode_for_model
@@ -200,7 +200,7 @@ class Backmapper:
         if mapping is None and engine.metadata.mapping != "ca":
             mapping = engine.metadata.mapping
         read = partial(
-            _read,
+            read_part,
             topology,
             select,
             mapping=mapping,
@@ -463,14 +463,3 @@ class Backmapper:
             platform=platform,
             cutoff=cutoff,
         )
-
-
-def _read(
-    topology: Any,
-    select: Callable[[CGTopology], CGTopology] | None,
-    frames: np.ndarray | Sequence[CGFrame] | None,
-    **options: Any,
-) -> CGTopology:
-    """Understand a topology, and take the part of it that is wanted."""
-    found = as_cg_topology(topology, frames=frames, **options)
-    return found if select is None else select(found)

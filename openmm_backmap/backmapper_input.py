@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ __all__ = [
     "choose_model",
     "is_mixed",
     "notice_centres_of_mass",
+    "read_part",
     "share_engine",
 ]
 
@@ -188,6 +189,31 @@ def as_cg_topology(
     if positions is None and not _has_rest_lengths(found, system):
         return found
     return notice_centres_of_mass(found, positions, box, system, readable)
+
+
+def read_part(
+    topology: Any,
+    select: Callable[[CGTopology], CGTopology] | None,
+    frames: np.ndarray | Sequence[CGFrame] | None,
+    **options: Any,
+) -> CGTopology:
+    """Make a CGTopology of the part that is wanted.
+
+    A function of the module, so that what calls it later can be pickled.
+
+    Parameters
+    ----------
+    topology, frames, **options
+        See `as_cg_topology`.
+    select : callable or None
+        Turns the topology into that part. If None, all of it is wanted.
+
+    Returns
+    -------
+    CGTopology
+    """
+    found = as_cg_topology(topology, frames=frames, **options)
+    return found if select is None else select(found)
 
 
 def _has_rest_lengths(topology: CGTopology, system: Any) -> bool:
